@@ -1,0 +1,1 @@
+"""Throw-away real servers to try and to test flusso on, and the demo."""

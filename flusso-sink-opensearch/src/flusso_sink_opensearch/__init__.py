@@ -1,0 +1,1 @@
+"""OpenSearch for flusso: typed mappings, bulk writes, generations behind an alias."""

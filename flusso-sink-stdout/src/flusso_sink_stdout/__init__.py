@@ -1,0 +1,1 @@
+"""Standard output for flusso: documents as lines of JSON."""

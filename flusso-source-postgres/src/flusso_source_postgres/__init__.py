@@ -1,0 +1,1 @@
+"""Postgres for flusso: capture by logical replication, and documents assembled by the server."""
