@@ -1,0 +1,1 @@
+"""flusso: keep search indexes in step with a database."""

@@ -1,0 +1,265 @@
+"""The edges: what a backend implements and the engine drives.
+
+Each edge is an async context manager: entering it opens connections, leaving it closes them.
+Errors follow `flusso_core.errors`: raise `SourceUnavailable` or `SinkUnavailable` for what
+passes by itself (the engine retries with back-off) and `SourceFatal` or `SinkFatal` for what
+someone has to mend.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from flusso_core.model import (
+    BuiltDocument,
+    Change,
+    ChangeBatch,
+    Document,
+    Finding,
+    FlushReport,
+    IndexKeys,
+    IndexMapping,
+    Key,
+    KeyRange,
+    Page,
+    Position,
+    Rejection,
+    RootTruncated,
+    StateRecord,
+    StreamIdentity,
+)
+
+PutBatch: TypeAlias = Callable[[ChangeBatch], Awaitable[None]]
+"""Where a capture delivers batches; it blocks while the engine is behind (back-pressure)."""
+
+
+class Edge(ABC):
+    """What all edges share: `async with edge:` opens and closes it."""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect. A failure leaves nothing open."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. May be called more than once, and after a failed `open`."""
+
+
+class ChangeCapture(Edge):
+    """A source's stream of committed changes.
+
+    The engine calls, in this order: `provision`, `identity` and `confirmed`; then `live` in a
+    task of its own, with `confirm`, `wait_visible` and `lag` beside it at any time.
+    """
+
+    @abstractmethod
+    async def provision(self, *, temporary: bool) -> None:
+        """Make the stream exist and cover every table of the schemas, from now on. Idempotent.
+
+        Args:
+            temporary: no destination remembers anything, so the stream needs not outlive the
+                process (Postgres: a temporary slot).
+        """
+
+    @abstractmethod
+    async def identity(self) -> StreamIdentity:
+        """Which stream this is; compared with what the destinations remember."""
+
+    @abstractmethod
+    async def confirmed(self) -> Position:
+        """The position up to which the source believes everything to be durable."""
+
+    @abstractmethod
+    async def head(self) -> Position:
+        """The source's end of the stream now: all that is committed lies at or before it."""
+
+    @abstractmethod
+    async def live(self, start: Position, put: PutBatch) -> None:
+        """Deliver every commit after `start`, in commit order, until cancelled.
+
+        No piece of a commit is delivered before the commit is known. Positions never fall.
+        With nothing to deliver, an empty batch carries the position of the source's keepalive,
+        so that an idle stream advances. While `put` blocks, the source must neither time out
+        nor lose anything. Ends only by cancellation or by an error.
+        """
+
+    @abstractmethod
+    async def confirm(self, position: Position) -> None:
+        """Tell the source that everything up to `position` is durable. Never blocks on it."""
+
+    @abstractmethod
+    async def wait_visible(self, batch: ChangeBatch) -> None:
+        """Return when every new snapshot of the source sees every commit in `batch` (the gate)."""
+
+    @abstractmethod
+    async def wait_settled(self) -> None:
+        """Return when every transaction that may have written to a table before the stream
+        covered it has ended; what is waited for is logged by name.
+        """
+
+    @abstractmethod
+    async def lag(self) -> int:
+        """How far confirmation is behind the source's head, in bytes or the source's own unit."""
+
+    @abstractmethod
+    async def check(self) -> Sequence[Finding]:
+        """What stands in the way of a correct stream, found without changing anything."""
+
+
+class DocumentBuilder(Edge):
+    """Finds the documents that changes touch, and reads documents from the current rows."""
+
+    @abstractmethod
+    def mappings(self) -> Mapping[str, IndexMapping]:
+        """Logical index name to its mapping. Needs no connection."""
+
+    @abstractmethod
+    def resolve(self, changes: Sequence[Change]) -> AsyncIterator[IndexKeys | RootTruncated]:
+        """Stream the keys of every document that any of the changes touches, old and new.
+
+        Set-based: never a query a row. A key may come more than once. Order is free.
+        """
+
+    @abstractmethod
+    def build(self, index: str, keys: Sequence[Key]) -> AsyncIterator[Sequence[BuiltDocument]]:
+        """Read each key's document from the current rows, in chunks of bounded size.
+
+        Each key comes exactly once; one without a qualifying root row comes with no body.
+        """
+
+    @abstractmethod
+    async def ranges(self, index: str, count: int) -> Sequence[KeyRange]:
+        """Divide the root table's key space into at most `count` ranges that cover all of it."""
+
+    @abstractmethod
+    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+        """Read the next `limit` root rows of the range, in key order, documents included."""
+
+    @abstractmethod
+    async def estimate(self, index: str) -> int | None:
+        """About how many root rows there are, for progress; `None`: not known cheaply."""
+
+    @abstractmethod
+    async def check(self) -> Sequence[Finding]:
+        """What the schemas ask for that the source does not have."""
+
+
+class Queue(ABC):
+    """Carries batches from the capture to a lane, bounded, in order."""
+
+    @abstractmethod
+    async def put(self, batch: ChangeBatch) -> None:
+        """Add a batch; block while the queue is full."""
+
+    @abstractmethod
+    async def get(self) -> ChangeBatch:
+        """Take the oldest batch; block while there is none."""
+
+    @abstractmethod
+    def get_nowait(self) -> ChangeBatch | None:
+        """Take the oldest batch if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkCapabilities:
+    """What a destination can do; the engine acts by it and the conformance kit tests it.
+
+    Attributes:
+        records: it stores state records, a lease and an epoch. Without them (*ephemeral*) it is
+            seeded afresh on every run.
+        versions: it refuses a write whose version is lower than what it has, deletes included.
+        flushes_in_flight: how many flushes may run at once.
+        max_documents: most documents in one flush.
+        max_bytes: most bytes of bodies in one flush, except that one document always fits.
+    """
+
+    records: bool
+    versions: bool
+    flushes_in_flight: int = 1
+    max_documents: int = 1000
+    max_bytes: int = 10 * 1024 * 1024
+
+
+class Sink(Edge):
+    """A destination of documents, with the memory that makes restarts cheap and safe."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> SinkCapabilities:
+        """What this destination can do."""
+
+    @abstractmethod
+    async def acquire(self, owner: str) -> int:
+        """Become the only writer, and return this run's epoch: higher than any before it.
+
+        Waits while another run holds the lease. Without `records`: returns 1.
+        """
+
+    @abstractmethod
+    async def renew(self) -> None:
+        """Extend the lease. Raises `SinkFatal` when another run has taken over."""
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Give the lease up, so that the next run starts without waiting. Idempotent."""
+
+    @abstractmethod
+    async def load_records(self) -> Mapping[str, StateRecord]:
+        """Every index's record, by logical name. Empty without `records`."""
+
+    @abstractmethod
+    async def store_records(self, records: Sequence[StateRecord]) -> None:
+        """Make these records durable, each replacing the one of its index."""
+
+    @abstractmethod
+    async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Create the generation, typed and empty, unless this run's writes can go there already;
+        from now on writes to it are accepted. What serves searches does not change. Idempotent.
+        """
+
+    @abstractmethod
+    async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Make searches see this generation, atomically. Idempotent."""
+
+    @abstractmethod
+    async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Remove a generation that serves no more. Idempotent."""
+
+    @abstractmethod
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        """Write the documents. When it returns, those not reported otherwise are durable.
+
+        The same document is never in two flushes at once.
+
+        Args:
+            documents: upserts and tombstones, within the capabilities' bounds.
+            caught_up: nothing else waits: make the result searchable at once.
+
+        Raises:
+            SinkUnavailable: the outcome of the whole flush is unknown or it failed for now.
+            SinkFatal: it cannot succeed.
+        """
+
+    @abstractmethod
+    async def quarantine(self, rejections: Sequence[Rejection]) -> None:
+        """Keep refused documents, durably, with their reasons."""
+
+    @abstractmethod
+    async def check(self) -> Sequence[Finding]:
+        """What stands in the way of writing, found without changing anything."""

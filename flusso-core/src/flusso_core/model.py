@@ -1,0 +1,333 @@
+"""The vocabulary: the values that cross every edge of the engine.
+
+Each name means one thing everywhere, in code, docs, metrics and errors. Nothing here does I/O.
+The values of the hot path (`Change`, `DocumentId`, `Document`) are named tuples, because one is
+made for each row; everything else is a frozen dataclass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+JsonValue: TypeAlias = (
+    "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+)
+
+Key: TypeAlias = tuple[str, ...]
+"""A row's key: the text of each key column, in the key's column order, spelled by the source."""
+
+RowImage: TypeAlias = Mapping[str, str | None]
+"""Column name to the text of its value (`None`: SQL NULL). A column that is absent is unknown."""
+
+MAX_ID_BYTES = 512
+"""Longest `_id` that OpenSearch accepts (index API, `_id` field: 512 bytes)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableName:
+    """A schema-qualified table name, exact case."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+class Operation(StrEnum):
+    """What happened to a row (upsert, delete) or to a whole table (truncate)."""
+
+    UPSERT = "upsert"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+
+
+class Change(NamedTuple):
+    """One row event of a table that some schema reads. It never holds the row.
+
+    `before` and `after` are images of the table's *routing columns* only: the keys and foreign
+    keys by which a builder finds the documents to rebuild. A column that the source does not
+    know (an old value that the replica identity does not carry) is absent from the image;
+    `before is None` means that there was no row (an insert) or that nothing of it is known, and
+    `after is None` that there is none (a delete). A truncate has neither.
+    """
+
+    table: TableName
+    operation: Operation
+    before: RowImage | None
+    after: RowImage | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """An opaque, ordered, serialisable resume point of a capture.
+
+    Only `order` is compared; `token` is what the capture needs in order to resume there
+    (a WAL location, a polling cursor).
+    """
+
+    order: int
+    token: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """Changes in commit order.
+
+    Attributes:
+        changes: the row events; none for a keepalive.
+        position: safe to confirm once every change up to and with this batch is durable; `None`
+            for a piece of a large commit whose end is in a later batch.
+        transactions: the source's ids of the transactions whose changes are in here, for the
+            capture's own `wait_visible`.
+        committed_at: when the last commit in here happened, in seconds since the epoch.
+    """
+
+    changes: Sequence[Change]
+    position: Position | None
+    transactions: Sequence[int] = ()
+    committed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamIdentity:
+    """What makes a change stream *this* stream and no other.
+
+    Attributes:
+        system: the server's own identity (Postgres: the system identifier).
+        database: the database within it.
+        stream: the resumable stream within that (Postgres: the slot's name).
+        timeline: the branch of the server's history.
+    """
+
+    system: str
+    database: str
+    stream: str
+    timeline: str
+
+
+class DocumentId(NamedTuple):
+    """A document: the logical index, the generation that it lives in, the root row's key."""
+
+    # Hides `tuple.index`, which nobody needs; a frozen dataclass would hash four times slower.
+    index: str  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
+    generation: int
+    key: Key
+
+
+class Document(NamedTuple):
+    """A document to write: ready UTF-8 JSON on one line, or `None` for a tombstone (delete it).
+
+    `version` rises with every build of the same document; the destination never lets an older
+    one replace a newer one.
+    """
+
+    id: DocumentId
+    body: bytes | None
+    version: int
+
+
+class BuiltDocument(NamedTuple):
+    """What a builder read for a key: the document's JSON, or `None`: there is none, delete it."""
+
+    key: Key
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexKeys:
+    """Keys of documents of one index that some changes touch."""
+
+    index: str
+    keys: Sequence[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class RootTruncated:
+    """The root table of an index was truncated: every document that it has is void."""
+
+    index: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """A part of a root table's keys: those above `lower` up to and with `upper`, in the order of
+    the source. `None` is unbounded on that side.
+    """
+
+    lower: Key | None = None
+    upper: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One keyset page of a seed.
+
+    Attributes:
+        documents: the documents of rows that qualify, in key order.
+        cursor: the last key that was read (rows that do not qualify included), to go on after;
+            `None`: the range is exhausted.
+    """
+
+    documents: Sequence[BuiltDocument]
+    cursor: Key | None
+
+
+class FieldType(StrEnum):
+    """The type of a field in a document, as the schema format names it."""
+
+    TEXT = "text"
+    IDENTIFIER = "identifier"
+    KEYWORD = "keyword"
+    ENUM = "enum"
+    UUID = "uuid"
+    BOOLEAN = "boolean"
+    SHORT = "short"
+    INTEGER = "integer"
+    LONG = "long"
+    FLOAT = "float"
+    DOUBLE = "double"
+    DECIMAL = "decimal"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    BINARY = "binary"
+    JSON = "json"
+    CUSTOM = "custom"
+    GEO = "geo"
+    MAP = "map"
+    OBJECT = "object"
+    NESTED = "nested"
+
+
+@dataclass(frozen=True, slots=True)
+class MappedField:
+    """One field of an `IndexMapping`.
+
+    Attributes:
+        name: the key in the document.
+        type: its type; `object` and `nested` have `fields`.
+        options: mapping properties that the schema gives for the destination, which win.
+        fields: the fields of an object or of the elements of a nested array.
+        variants: the declared values of an enum, in rank order.
+        custom: the destination's own type name of a `custom` field.
+        values: the leaf type of a `map`.
+        json_path: dotted path from the document's root, for messages and derived names.
+    """
+
+    name: str
+    type: FieldType
+    json_path: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    fields: tuple[MappedField, ...] = ()
+    variants: tuple[str, ...] = ()
+    custom: str | None = None
+    values: FieldType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMapping:
+    """The resolved, typed mapping of one index, derived from its schema alone.
+
+    Attributes:
+        index: the logical name, without any prefix.
+        schema_hash: changes when, and only when, the documents would.
+        fields: the document's fields, in the schema's order.
+    """
+
+    index: str
+    schema_hash: str
+    fields: tuple[MappedField, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeProgress:
+    """How far a seed has come in one key range: up to `cursor`, or all of it (`done`)."""
+
+    range: KeyRange
+    cursor: Key | None = None
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """What a destination remembers of one index, and by which a restart goes on.
+
+    Attributes:
+        index: the logical name.
+        generation: the generation that is written to.
+        schema_hash: of the schema that its documents are built by.
+        identity: the stream that keeps it right.
+        position: the index is right up to here (in a seed: as far as its pages have been read).
+        seeded: every page of every range has landed.
+        ranges: progress of the seed; covers the whole key space once it has begun.
+    """
+
+    index: str
+    generation: int
+    schema_hash: str
+    identity: StreamIdentity
+    position: Position
+    seeded: bool = False
+    ranges: tuple[RangeProgress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A document that the destination refused for good, and why."""
+
+    document: Document
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlushReport:
+    """What became of the documents of a flush.
+
+    Every document that is in neither list is durable, or the destination has a newer version.
+
+    Attributes:
+        throttled: refused for now (busy), to be built and written again.
+        rejected: refused for good.
+    """
+
+    throttled: Sequence[DocumentId] = ()
+    rejected: Sequence[Rejection] = ()
+
+
+class Severity(StrEnum):
+    """How bad a `Finding` is: an error stops the run, a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: where, what is wrong, and what cures it (SQL, a line, an option)."""
+
+    severity: Severity
+    subject: str
+    message: str
+    cure: str | None = None
+
+
+def document_id_text(key: Key) -> str:
+    """The `_id` of the document with this key.
+
+    A single-column key is its own text; a composite one is a compact JSON array of the columns'
+    texts. A literal leading `~` is doubled, and what is longer than `MAX_ID_BYTES` becomes
+    `~sha256:` and the hex digest of that text.
+    """
+    text = key[0] if len(key) == 1 else json.dumps(key, ensure_ascii=False, separators=(",", ":"))
+    if text.startswith("~"):
+        text = "~" + text
+    if len(text) > MAX_ID_BYTES // 4:
+        encoded = text.encode()
+        if len(encoded) > MAX_ID_BYTES:
+            return "~sha256:" + hashlib.sha256(encoded).hexdigest()
+    return text
