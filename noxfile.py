@@ -1,0 +1,283 @@
+"""Every check of the workspace. `make test` runs the default sessions; `nox --list` names all.
+
+Each session gets an environment of its own with exactly the versions of `uv.lock`. Pytest ends
+with an error where it collects nothing, so a package that loses its tests fails its session; each
+run also leaves a JUnit report in `.nox/reports`, from which `tools/tally.py` prints the sum.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import nox
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent
+REPORTS = ROOT / ".nox" / "reports"
+
+PACKAGES = (
+    "flusso-core",
+    "flusso-source-postgres",
+    "flusso-source-polling",
+    "flusso-sink-opensearch",
+    "flusso-sink-stdout",
+    "flusso-sandbox",
+)
+# Folders that hold tests against real servers; one of them without such tests is an error.
+INTEGRATION = (
+    "flusso-source-postgres/tests",
+    "flusso-sink-opensearch/tests",
+    "flusso-sandbox/tests",
+    "tests",
+)
+
+UNIT = "not integration and not soak"
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["lint", "types", "unit", "docs", "wheels", "integration"]
+nox.options.error_on_external_run = True
+
+
+def sync(session: nox.Session, group: str) -> None:
+    """Install every package with its extras and one dependency group, as locked."""
+    session.run_install(
+        "uv",
+        "sync",
+        "--locked",
+        "--all-packages",
+        "--all-extras",
+        "--no-default-groups",
+        f"--group={group}",
+        "--quiet",
+        f"--python={session.virtualenv.location}",
+        env={"UV_PROJECT_ENVIRONMENT": session.virtualenv.location},
+        external=True,
+    )
+
+
+def run_pytest(session: nox.Session, report: str, *args: str) -> None:
+    """Run pytest and leave a report for the tally."""
+    session.run(
+        "pytest",
+        f"--junitxml={REPORTS / session.name / report}.xml",
+        *args,
+        *session.posargs,
+    )
+
+
+def start_reports(session: nox.Session) -> None:
+    """Forget what an earlier run of this session reported."""
+    shutil.rmtree(REPORTS / session.name, ignore_errors=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, imports between and inside the packages, and spelling."""
+    sync(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy and pyright, both strict, sources and tests."""
+    sync(session, "types")
+    # A run a package: their test modules may share names.
+    for package in PACKAGES:
+        session.run("mypy", f"{package}/src", f"{package}/tests")
+    session.run("mypy", "noxfile.py", "tools", *existing("tests", "benchmarks"))
+    session.run("pyright", f"--pythonpath={session.bin}/python")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the tests of every package that need no server."""
+    sync(session, "test")
+    start_reports(session)
+    for package in PACKAGES:
+        run_pytest(session, package, "-m", UNIT, f"{package}/tests")
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests on real servers, which they start themselves."""
+    sync(session, "test")
+    start_reports(session)
+    for folder in INTEGRATION:
+        run_pytest(session, folder.split("/", 1)[0], "-m", "integration and not soak", folder)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run what takes minutes: giants, faults for a long time, large numbers of examples."""
+    sync(session, "test")
+    start_reports(session)
+    folders = [f"{package}/tests" for package in PACKAGES]
+    run_pytest(session, "soak", "-m", "soak", "--timeout=3600", *folders, *existing("tests"))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run the examples in the documentation, the READMEs and the docstrings."""
+    sync(session, "test")
+    start_reports(session)
+    run_pytest(
+        session,
+        "docs",
+        "-p",
+        "tools.examples",
+        "-p",
+        "no:randomly",
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs",
+        *(f"{package}/README.md" for package in PACKAGES),
+        *(f"{package}/src" for package in PACKAGES),
+    )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure; see benchmarks/README.md for what and how."""
+    sync(session, "test")
+    for script in sorted((ROOT / "benchmarks").glob("bench_*.py")):
+        session.run("python", str(script), *session.posargs)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build every distribution, then use each wheel alone in a clean environment."""
+    start_reports(session)
+    work = ROOT / ".nox" / "wheels-work"
+    shutil.rmtree(work, ignore_errors=True)
+    dist = work / "dist"
+    uv(session, "build", "--all-packages", "--quiet", f"--out-dir={dist}")
+    constraints = work / "constraints.txt"
+    uv(
+        session,
+        "export",
+        "--locked",
+        "--all-packages",
+        "--all-extras",
+        "--all-groups",
+        "--no-emit-workspace",
+        "--no-hashes",
+        "--quiet",
+        f"--output-file={constraints}",
+    )
+    for package in PACKAGES:
+        inspect_wheel(session, package, wheel_of(dist, package))
+        use_wheel_alone(session, package, dist, constraints, work / package)
+
+
+def use_wheel_alone(
+    session: nox.Session, package: str, dist: Path, constraints: Path, venv: Path
+) -> None:
+    """Install one wheel with what it requires and nothing else; look at it; run its unit tests."""
+    python = venv / "bin" / "python"
+    install = ("pip", "install", "--quiet", f"--python={python}", f"--constraint={constraints}")
+    uv(session, "venv", "--quiet", f"--python={session.virtualenv.location}", str(venv))
+    uv(session, *install, *(str(wheel_of(dist, name)) for name in required_members(package)))
+    uv(session, "pip", "check", f"--python={python}")
+    session.run(str(python), "-c", f"import {import_name(package)}", external=True)
+    listing = session.run(
+        str(venv / "bin" / "flusso"),
+        "plugins",
+        "list",
+        "--format",
+        "json",
+        silent=True,
+        external=True,
+    )
+    for backend in registered_backends(package):
+        if f'"{backend}"' not in str(listing):
+            session.error(f"`flusso plugins list` does not show {backend} of {package}: {listing}")
+    uv(session, *install, f"--group={ROOT / 'pyproject.toml'}:test")
+    session.run(
+        str(python),
+        "-m",
+        "pytest",
+        f"--junitxml={REPORTS / session.name / package}.xml",
+        "-m",
+        UNIT,
+        f"{package}/tests",
+        external=True,
+    )
+
+
+def inspect_wheel(session: nox.Session, package: str, wheel: Path) -> None:
+    """Fail if a wheel lacks its type marker or licence, or carries anything beside its package."""
+    names = zipfile.ZipFile(wheel).namelist()
+    top = import_name(package)
+    if f"{top}/py.typed" not in names:
+        session.error(f"{wheel.name} has no py.typed")
+    if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):
+        session.error(f"{wheel.name} has no licence")
+    strays = [name for name in names if not name.startswith((f"{top}/", f"{top}-"))]
+    if strays:
+        session.error(f"{wheel.name} carries {strays}")
+
+
+def uv(session: nox.Session, *args: str) -> None:
+    """Run uv outside of the session's environment."""
+    session.run_install("uv", *args, external=True)
+
+
+def wheel_of(dist: Path, package: str) -> Path:
+    """The one wheel that was built of a package."""
+    (wheel,) = dist.glob(f"{import_name(package)}-*.whl")
+    return wheel
+
+
+def import_name(package: str) -> str:
+    """The import name of a distribution."""
+    return package.replace("-", "_")
+
+
+def project(package: str) -> dict[str, Any]:
+    """The project table of a package's metadata."""
+    metadata = tomllib.loads((ROOT / package / "pyproject.toml").read_text(encoding="utf-8"))
+    return dict(metadata["project"])
+
+
+def registered_backends(package: str) -> set[str]:
+    """The names under which a package registers backends; commands are no backends."""
+    groups: dict[str, dict[str, str]] = project(package).get("entry-points", {})
+    return {
+        name
+        for group, entries in groups.items()
+        if group.startswith("flusso.") and group != "flusso.commands"
+        for name in entries
+    }
+
+
+def required_members(package: str) -> list[str]:
+    """A package and the members of the workspace that it requires, extras included."""
+    found: dict[str, None] = {}
+    todo: list[tuple[str, set[str]]] = [(package, set())]
+    while todo:
+        name, extras = todo.pop()
+        found[name] = None
+        metadata = project(name)
+        lines = list(metadata["dependencies"])
+        for extra in extras:
+            lines += metadata["optional-dependencies"][extra]
+        members = [each for each in map(Requirement, lines) if each.name in PACKAGES]
+        todo.extend(
+            (each.name, set(each.extras))
+            for each in members
+            if each.extras or each.name not in found
+        )
+    return list(found)
+
+
+def existing(*folders: str) -> list[str]:
+    """Those of the folders that exist."""
+    return [folder for folder in folders if (ROOT / folder).is_dir()]

@@ -1,0 +1,86 @@
+"""A pytest plugin that runs the examples in Markdown files and docstrings.
+
+What it does with a fenced block depends on its language:
+
+- `python`: executed, the blocks of one file in one namespace; with `>>>` the output is compared.
+- `toml`, `yaml`, `json`: parsed.
+- `sh`: each line that calls `flusso` names a command and options that exist.
+- anything else, `text` above all: left alone.
+
+Use it as `pytest -p tools.examples README.md docs`, from the root.
+"""
+
+from __future__ import annotations
+
+import doctest
+import json
+import shlex
+import tomllib
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+from sybil import Sybil
+from sybil.integration.pytest import pytest_integration
+from sybil.parsers.doctest import DocTestParser
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+from flusso_core.cli import main
+
+if TYPE_CHECKING:
+    from sybil import Example
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def toml(example: Example) -> None:
+    """Parse a block of TOML."""
+    tomllib.loads(str(example.parsed))
+
+
+def yaml(example: Example) -> None:
+    """Parse a block of YAML 1.2."""
+    YAML(typ="safe").load(str(example.parsed))
+
+
+def jsonl(example: Example) -> None:
+    """Parse a block that is one JSON document, or one a line."""
+    text = str(example.parsed)
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        for line in text.splitlines():
+            json.loads(line)
+
+
+def shell(example: Example) -> None:
+    """Let the command line parse every call of `flusso`, without running it."""
+    for line in str(example.parsed).replace("\\\n", " ").splitlines():
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+        while words and "=" in words[0]:
+            del words[0]
+        if words and words[0] == "flusso":
+            parse_command(words[1:])
+
+
+def parse_command(words: list[str]) -> None:
+    """Ask for the help of a call: an unknown command or option is an error before the help is."""
+    result = CliRunner().invoke(main, [*words, "--help"])
+    if result.exit_code:
+        raise AssertionError(f"flusso {shlex.join(words)}\n{result.output}")
+
+
+pytest_collect_file = pytest_integration(
+    Sybil(
+        [
+            SkipParser(),
+            PythonCodeBlockParser(doctest_optionflags=FLAGS),
+            CodeBlockParser("toml", toml),
+            CodeBlockParser("yaml", yaml),
+            CodeBlockParser("json", jsonl),
+            CodeBlockParser("sh", shell),
+        ],
+        patterns=["*.md"],
+    ),
+    Sybil([DocTestParser(FLAGS)], patterns=["*.py"]),
+)
