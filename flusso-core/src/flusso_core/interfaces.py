@@ -228,6 +228,13 @@ class Sink(Edge):
         """Make these records durable, each replacing the one of its index."""
 
     @abstractmethod
+    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
+        """The generations of this mapping that exist at the destination, in no order.
+
+        Empty without `records`.
+        """
+
+    @abstractmethod
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Create the generation, typed and empty, unless this run's writes can go there already;
         from now on writes to it are accepted. What serves searches does not change. Idempotent.

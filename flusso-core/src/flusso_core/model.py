@@ -265,6 +265,7 @@ class StateRecord:
         position: the index is right up to here (in a seed: as far as its pages have been read).
         seeded: every page of every range has landed.
         ranges: progress of the seed; covers the whole key space once it has begun.
+        serving: an older generation that searches see until this one is seeded.
     """
 
     index: str
@@ -274,6 +275,7 @@ class StateRecord:
     position: Position
     seeded: bool = False
     ranges: tuple[RangeProgress, ...] = ()
+    serving: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
