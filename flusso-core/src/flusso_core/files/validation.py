@@ -1,0 +1,195 @@
+"""From pydantic's errors to errors that point into a file and quote no value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from flusso_core.files.parsed import ParsedFile, Path, Problem, problems_error
+from flusso_core.model import JsonValue
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_MESSAGES = {
+    "bool": "expected true or false",
+    "int": "expected an integer",
+    "float": "expected a number",
+    "decimal": "expected a number",
+    "string": "expected a string",
+    "list": "expected a list",
+    "tuple": "expected a list",
+    "set": "expected a list",
+    "frozen_set": "expected a list",
+    "dict": "expected a table of keys and values",
+    "mapping": "expected a table of keys and values",
+    "model": "expected a table of keys and values",
+    "none": "expected nothing",
+    "url": "expected a URL",
+}
+"""What was expected, by the first word of pydantic's error types (`int_type`, `int_parsing` …)."""
+
+_COMPARISONS = {
+    "greater_than": "above",
+    "greater_than_equal": "of at least",
+    "less_than": "below",
+    "less_than_equal": "of at most",
+}
+
+
+def validate(
+    model: type[ModelT],
+    values: JsonValue,
+    *,
+    file: ParsedFile,
+    path: Path = (),
+    context: Mapping[str, Any] | None = None,
+    also_known: Sequence[str] = (),
+) -> ModelT:
+    """Plain values as a model; unknown keys are errors unless the model allows them.
+
+    Args:
+        model: what the values should be.
+        values: of the file, as its parser gave them; strictly typed, as JSON is.
+        file: for positions and the file's name.
+        path: where in the file the values are.
+        context: for the model's own validators.
+        also_known: further valid keys of this table, to suggest for a misspelt one.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
+    allows_more = model.model_config.get("extra") == "allow"
+    text = json.dumps(values, default=str)
+    try:
+        return model.model_validate_json(
+            text, strict=True, extra=None if allows_more else "forbid", context=context
+        )
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+    problems = [
+        Problem(_message(item, model, also_known), path + place, file.mark(path + place))
+        for place, item in _deepest(found, values)
+    ]
+    # Not chained: pydantic's own text quotes the input, which may be a secret.
+    raise problems_error(file.origin, problems)
+
+
+def _deepest(
+    errors: Sequence[ErrorDetails], values: JsonValue
+) -> Iterator[tuple[Path, ErrorDetails]]:
+    """Each error with its path in the data; a union's complaint yields to a more precise one.
+
+    pydantic puts the name of each member of a union into an error's location; no such thing is in
+    the data. Of the members' complaints about one value, those about its inside say more.
+    """
+    placed = [(_data_path(error, values), error) for error in errors]
+    for place, error in placed:
+        in_union = len(place) < len(error["loc"])
+        deeper = any(
+            other[: len(place)] == place and len(other) > len(place) for other, _ in placed
+        )
+        if not (in_union and deeper):
+            yield place, error
+
+
+def _data_path(error: ErrorDetails, values: JsonValue) -> Path:
+    location = error["loc"]
+    path: list[str | int] = []
+    here: JsonValue = values
+    for number, part in enumerate(location):
+        found, inner = _step(here, part)
+        if found:
+            here = inner
+        elif not (error["type"] == "missing" and number == len(location) - 1):
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _step(value: JsonValue, part: str | int) -> tuple[bool, JsonValue]:
+    """Whether the value has such a key or element, and what it holds."""
+    if isinstance(value, Mapping) and isinstance(part, str) and part in value:
+        return True, value[part]
+    if isinstance(value, Sequence) and not isinstance(value, str) and isinstance(part, int):
+        return (True, value[part]) if part < len(value) else (False, None)
+    return False, None
+
+
+def _message(error: ErrorDetails, model: type[BaseModel], also_known: Sequence[str]) -> str:
+    kind = error["type"]
+    context = error.get("ctx", {})
+    match kind:
+        case "missing":
+            return "required, but missing"
+        case "extra_forbidden":
+            *place, name = error["loc"]
+            known = [*_known_keys(model, place), *(also_known if not place else ())]
+            return unknown("key", str(name), known)
+        case "literal_error" | "enum":
+            return f"expected {context.get('expected', 'another value')}"
+        case "value_error" | "assertion_error":
+            return str(context.get("error", "not valid"))
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            bound = next(context[key] for key in ("gt", "ge", "lt", "le") if key in context)
+            return f"expected a number {_COMPARISONS[kind]} {bound}"
+        case _:
+            ours = _MESSAGES.get(_first_word(kind)) if kind.endswith(_TYPE_ENDINGS) else None
+            return ours or error["msg"].removeprefix("Input should be ").rstrip(".")
+
+
+_TYPE_ENDINGS = ("_type", "_parsing", "_parsing_size", "_from_float", "_sub_type", "_scheme")
+
+
+def _first_word(kind: str) -> str:
+    return "frozen_set" if kind.startswith("frozen_set") else kind.split("_", 1)[0]
+
+
+def unknown(what: str, name: str, known: Sequence[str]) -> str:
+    """That a name is not known, with the nearest valid one, or all of them."""
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    if near:
+        return f"unknown {what}; did you mean {near[0]}?"
+    if known:
+        return f"unknown {what}; expected one of {', '.join(sorted(set(known)))}"
+    return f"unknown {what}; there are none here"
+
+
+def _known_keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
+    """The keys that a table at that place of the model may have."""
+    models: list[type[BaseModel]] = [model]
+    for part in place:
+        found = [
+            inner
+            for outer in models
+            for name, info in outer.model_fields.items()
+            if part in (name, info.alias)
+            for inner in _models_in(info.annotation)
+        ]
+        # An element's index, or the name of a union's member: the models stay those of the field.
+        models = found or [m for m in models if m.__name__ == part] or models
+    return [key for found in models for key in _keys(found)]
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        yield _key(name, info)
+
+
+def _key(name: str, info: FieldInfo) -> str:
+    return info.alias or name
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    if get_origin(annotation) in (Annotated, Union, UnionType, list, tuple, dict):
+        for argument in get_args(annotation):
+            yield from _models_in(argument)
