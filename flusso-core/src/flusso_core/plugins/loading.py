@@ -1,0 +1,249 @@
+"""Loads the one plugin that is asked for, inside a guard.
+
+Whatever goes wrong is a `PluginError` that names the distribution and the cure, and no other
+plugin is touched by it. `pluggy.load_setuptools_entrypoints` is not used: it aborts on the first
+broken plugin and drops duplicates silently.
+
+The descriptors bring pydantic with them, so they are imported when something is loaded: listing
+what is installed needs none of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import pluggy
+
+from flusso_core.errors import PluginConflict, PluginError, PluginFailed, PluginIncompatible
+from flusso_core.plugins.cures import not_found
+from flusso_core.plugins.discovery import CORE, Kind, PluginInfo, core_version, discover
+
+if TYPE_CHECKING:
+    import click
+
+    from flusso_core.hookspecs import BuilderPlugin, CapturePlugin, QueuePlugin, SinkPlugin
+    from flusso_core.observe.observer import Observer
+
+DescriptorT = TypeVar(
+    "DescriptorT", bound="CapturePlugin | BuilderPlugin | SinkPlugin | QueuePlugin"
+)
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedHooks:
+    """What the installed user hooks gave.
+
+    Attributes:
+        observers: the observers that they returned.
+        failures: the hooks that could not be used; the others are not touched by that.
+    """
+
+    observers: tuple[Observer, ...]
+    failures: tuple[PluginError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginCheck:
+    """Whether an installed plugin loads; `error` says why it does not."""
+
+    info: PluginInfo
+    error: PluginError | None
+
+
+class PluginLoader:
+    """Loads plugins by name, with one pluggy manager a kind.
+
+    A process has one of its own behind `load_sink` and its like; tests make theirs.
+    """
+
+    def __init__(self) -> None:
+        self._managers: dict[Kind, pluggy.PluginManager] = {}
+        self._lock = threading.RLock()  # a plugin may load another one while it is imported
+
+    def capture(self, name: str) -> CapturePlugin:
+        """The descriptor of an installed capture."""
+        from flusso_core.hookspecs import CapturePlugin, CaptureSpec
+
+        return self._descriptor(find(Kind.CAPTURE, name), CaptureSpec, CapturePlugin)
+
+    def builder(self, name: str) -> BuilderPlugin:
+        """The descriptor of an installed builder."""
+        from flusso_core.hookspecs import BuilderPlugin, BuilderSpec
+
+        return self._descriptor(find(Kind.BUILDER, name), BuilderSpec, BuilderPlugin)
+
+    def sink(self, name: str) -> SinkPlugin:
+        """The descriptor of an installed sink."""
+        from flusso_core.hookspecs import SinkPlugin, SinkSpec
+
+        return self._descriptor(find(Kind.SINK, name), SinkSpec, SinkPlugin)
+
+    def queue(self, name: str) -> QueuePlugin:
+        """The descriptor of an installed queue."""
+        from flusso_core.hookspecs import QueuePlugin, QueueSpec
+
+        return self._descriptor(find(Kind.QUEUE, name), QueueSpec, QueuePlugin)
+
+    def command(self, name: str) -> click.Command:
+        """An installed subcommand of the command line."""
+        return _load_command(find(Kind.COMMAND, name))
+
+    def hooks(self) -> LoadedHooks:
+        """Call every installed user hook. One that fails is reported, not raised."""
+        observers: list[Observer] = []
+        failures: list[PluginError] = []
+        for info in discover(Kind.HOOKS):
+            try:
+                observers.extend(self._observers(info))
+            except PluginError as error:
+                failures.append(error)
+        return LoadedHooks(tuple(observers), tuple(failures))
+
+    def check(self, infos: Sequence[PluginInfo]) -> Sequence[PluginCheck]:
+        """Load each of these plugins by itself and say what fails."""
+        return [PluginCheck(info, self._error_of(info)) for info in infos]
+
+    def _error_of(self, info: PluginInfo) -> PluginError | None:
+        by_kind: dict[Kind, Callable[[str], object]] = {
+            Kind.CAPTURE: self.capture,
+            Kind.BUILDER: self.builder,
+            Kind.SINK: self.sink,
+            Kind.QUEUE: self.queue,
+            Kind.COMMAND: self.command,
+        }
+        try:
+            if info.kind is Kind.HOOKS:
+                self._observers(info)
+            else:
+                by_kind[info.kind](info.name)
+        except PluginError as error:
+            return error
+        return None
+
+    def _descriptor(self, info: PluginInfo, spec: type, expected: type[DescriptorT]) -> DescriptorT:
+        from pydantic import BaseModel
+
+        from flusso_core.hookspecs import PLUGIN_API
+
+        returned: object = self._call(info, spec, f"flusso_{info.kind.value}")
+        if not isinstance(returned, expected):
+            raise _failed(
+                info,
+                f"its hook flusso_{info.kind.value} did not return a {expected.__name__}"
+                if returned is not None
+                else f"it has no hook flusso_{info.kind.value} (a function marked with hookimpl)",
+            )
+        if returned.api != PLUGIN_API:
+            behind = info.distribution if returned.api < PLUGIN_API else CORE
+            raise PluginIncompatible(
+                f"{_label(info)} is made for plugin API {returned.api}, and flusso-core "
+                f"{core_version()} has plugin API {PLUGIN_API}. "
+                f"Upgrade what is behind: pip install --upgrade {behind}"
+            )
+        if returned.name != info.name:
+            raise _failed(
+                info,
+                f"it registers itself as {returned.name!r}; name and entry point must agree",
+            )
+        # A plugin need not keep to the annotations.
+        options = cast("object", returned.options)
+        if not (isinstance(options, type) and issubclass(options, BaseModel)):
+            raise _failed(info, "its options are not a pydantic model")
+        return returned
+
+    def _observers(self, info: PluginInfo) -> Sequence[Observer]:
+        from flusso_core.hookspecs import UserHooksSpec
+
+        returned: list[Observer] = self._call(info, UserHooksSpec, "flusso_observer") or []
+        return returned
+
+    def _call(self, info: PluginInfo, spec: type, hook: str) -> Any:
+        """Import and register the plugin, and call one hook of it alone."""
+        _require_range(info)
+        manager = self._manager(info.kind, spec)
+        name = f"{info.distribution}:{info.name}"
+
+        def register_and_call() -> Any:
+            with self._lock:
+                if not manager.has_plugin(name):
+                    plugin = info.entry_point.load()
+                    try:
+                        manager.register(plugin, name)
+                    except BaseException:
+                        if manager.has_plugin(name):  # pluggy keeps some of what it refuses
+                            manager.unregister(name=name)
+                        raise
+            mine = manager.get_plugin(name)
+            others = [other for other in manager.get_plugins() if other is not mine]
+            return manager.subset_hook_caller(hook, others)()
+
+        return _guarded(info, register_and_call)
+
+    def _manager(self, kind: Kind, spec: type) -> pluggy.PluginManager:
+        with self._lock:
+            if kind not in self._managers:
+                manager = pluggy.PluginManager("flusso")
+                manager.add_hookspecs(spec)
+                self._managers[kind] = manager
+            return self._managers[kind]
+
+
+def find(kind: Kind, name: str) -> PluginInfo:
+    """The one installed plugin of that kind and name.
+
+    Raises:
+        PluginNotFound: there is none; the message says what to install.
+        PluginConflict: two distributions provide it.
+    """
+    installed = discover(kind)
+    matches = [info for info in installed if info.name == name]
+    if not matches:
+        raise not_found(kind, name, [info.name for info in installed])
+    if len(matches) > 1:
+        owners = " and ".join(f"{info.distribution} {info.version}" for info in matches)
+        cures = " or ".join(f"pip uninstall {info.distribution}" for info in matches)
+        raise PluginConflict(
+            f"the {kind.value} {name!r} is provided by {owners}. Keep one of them: {cures}"
+        )
+    return matches[0]
+
+
+def _load_command(info: PluginInfo) -> click.Command:
+    import click
+
+    _require_range(info)
+    command: object = _guarded(info, info.entry_point.load)
+    if not isinstance(command, click.Command):
+        raise _failed(info, f"{info.entry_point.value} is not a click command")
+    return command
+
+
+def _require_range(info: PluginInfo) -> None:
+    if not info.in_range:
+        raise PluginIncompatible(
+            f"{_label(info)} requires flusso-core {info.requires}, and this is flusso-core "
+            f"{core_version()}. Install versions that belong together: "
+            f"pip install --upgrade {info.distribution} {CORE}"
+        )
+
+
+def _guarded(info: PluginInfo, load: Callable[[], ResultT]) -> ResultT:
+    try:
+        return load()
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+        raise _failed(info, f"{type(error).__name__}: {error}") from error
+
+
+def _failed(info: PluginInfo, why: str) -> PluginFailed:
+    return PluginFailed(
+        f"{_label(info)} cannot be used ({info.entry_point.value}): {why}. "
+        f"Reinstall or upgrade it: pip install --upgrade --force-reinstall {info.distribution}"
+    )
+
+
+def _label(info: PluginInfo) -> str:
+    return f"the {info.kind.value} {info.name!r} of {info.distribution} {info.version}"
