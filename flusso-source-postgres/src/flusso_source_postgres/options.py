@@ -1,0 +1,160 @@
+"""The `[source]` table of a Postgres deployment, and where its connection comes from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
+
+from flusso_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from flusso_source_postgres.connection import ConnectionTarget
+
+RESERVED_VARIABLE = "DATABASE_URL"
+"""Overrides a literal `connection_url`, or stands in for one that is left out."""
+
+logger = logging.getLogger(__name__)
+
+
+class _Options(BaseModel):
+    # A value that does not validate may be a secret: it is never quoted.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class EnvReference(_Options):
+    """`{ env = "VAR" }`: the value is read from the environment when the pipeline runs."""
+
+    env: str = Field(min_length=1, description="Name of the environment variable.")
+
+
+def _text_or_reference(value: Any) -> str:
+    return "reference" if isinstance(value, dict | EnvReference) else "text"
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, dict):
+        return "reference" if "env" in value else "parts"
+    if isinstance(value, EnvReference):
+        return "reference"
+    return "parts" if isinstance(value, ConnectionParts) else "url"
+
+
+Text = Annotated[
+    Annotated[str, Tag("text")] | Annotated[EnvReference, Tag("reference")],
+    Discriminator(_text_or_reference),
+]
+Port = Annotated[
+    Annotated[int, Field(ge=1, le=65535), Tag("text")] | Annotated[EnvReference, Tag("reference")],
+    Discriminator(_text_or_reference),
+]
+Secret = Annotated[
+    Annotated[SecretStr, Tag("text")] | Annotated[EnvReference, Tag("reference")],
+    Discriminator(_text_or_reference),
+]
+
+
+class ConnectionParts(_Options):
+    """A connection by its parts, each of them a literal or `{ env = "VAR" }`."""
+
+    host: Text = Field(default="127.0.0.1", description="Host name, address or socket folder.")
+    port: Port = Field(default=5432, description="TCP port.")
+    user: Text = Field(default="postgres", description="Role to connect as.")
+    password: Secret | None = Field(default=None, description="The role's password.")
+    database: Text = Field(description="Database to connect to.")
+
+
+class PostgresOptions(_Options):
+    """Options of `[source]` with `type = "postgres"`."""
+
+    connection_url: (
+        Annotated[
+            Annotated[SecretStr, Tag("url")]
+            | Annotated[EnvReference, Tag("reference")]
+            | Annotated[ConnectionParts, Tag("parts")],
+            Discriminator(_shape),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description=(
+            "postgresql:// URL, { env = VAR }, or a table of host, port, user, password, "
+            f"database. {RESERVED_VARIABLE} overrides a literal."
+        ),
+    )
+    slot: str = Field(
+        default="flusso",
+        pattern=r"^[a-z0-9_]{1,63}$",
+        description="Replication slot; lower-case letters, digits and underscores.",
+    )
+    publication: str = Field(
+        default="flusso", min_length=1, max_length=63, description="Publication to read."
+    )
+    manage_publication: bool = Field(
+        default=True, description="Create and extend the publication where the role may."
+    )
+    manage_replica_identity: bool = Field(
+        default=True,
+        description=(
+            "Set REPLICA IDENTITY FULL on tables whose identity lacks a foreign key, "
+            "where the role may."
+        ),
+    )
+    backfill_workers: int = Field(
+        default=2, ge=1, le=64, description="Key ranges that a backfill reads at once."
+    )
+    build_workers: int = Field(
+        default=2, ge=1, le=64, description="Connections that build documents of live changes."
+    )
+
+    def target(self, environ: Mapping[str, str]) -> ConnectionTarget:
+        """Where to connect, with every secret read.
+
+        An explicit `{ env }` wins, then `DATABASE_URL`, then the literal.
+
+        Args:
+            environ: the environment, `os.environ` when the pipeline runs.
+
+        Raises:
+            ConfigError: a variable is not set, a URL is malformed, or there is no connection.
+        """
+        # The driver is imported when a connection is wanted, not when options are read.
+        from flusso_source_postgres.connection import ConnectionTarget
+
+        configured = self.connection_url
+        if isinstance(configured, EnvReference):
+            return ConnectionTarget.from_url(_read(configured, environ, "connection_url"))
+        reserved = environ.get(RESERVED_VARIABLE)
+        if reserved:
+            if configured is not None:
+                logger.info("%s overrides [source] connection_url", RESERVED_VARIABLE)
+            return ConnectionTarget.from_url(reserved)
+        if isinstance(configured, ConnectionParts):
+            return ConnectionTarget.from_parts(
+                host=_read(configured.host, environ, "connection_url.host"),
+                port=_read(configured.port, environ, "connection_url.port"),
+                user=_read(configured.user, environ, "connection_url.user"),
+                database=_read(configured.database, environ, "connection_url.database"),
+                password=None
+                if configured.password is None
+                else _read(configured.password, environ, "connection_url.password"),
+            )
+        if configured is None:
+            raise ConfigError(
+                "[source] has no connection_url: set it, or the environment variable "
+                f"{RESERVED_VARIABLE}"
+            )
+        return ConnectionTarget.from_url(configured.get_secret_value())
+
+
+def _read(value: str | int | SecretStr | EnvReference, environ: Mapping[str, str], key: str) -> str:
+    if isinstance(value, EnvReference):
+        text = environ.get(value.env)
+        if text is None:
+            raise ConfigError(
+                f"[source] {key} reads the environment variable {value.env}, which is not set"
+            )
+        return text
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
