@@ -17,6 +17,7 @@ demo: ## See flusso at work on a throw-away Postgres and OpenSearch
 
 test: ## Run every check that continuous integration runs
 	$(NOX) $(ARGS)
+	@$(UV) run --locked --only-group nox python tools/tally.py .nox/reports
 
 lint: ## Check formatting, imports, spelling and types
 	$(NOX) -s lint types $(ARGS)

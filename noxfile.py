@@ -63,6 +63,8 @@ def sync(session: nox.Session, group: str) -> None:
 def run_pytest(session: nox.Session, report: str, *args: str) -> None:
     """Run pytest and leave a report for the tally."""
     session.run(
+        "python",
+        "-m",
         "pytest",
         f"--junitxml={REPORTS / session.name / report}.xml",
         *args,
@@ -81,7 +83,7 @@ def lint(session: nox.Session) -> None:
     sync(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports")
+    session.run("lint-imports", "--no-logo")
     session.run("codespell")
 
 
@@ -138,6 +140,7 @@ def docs(session: nox.Session) -> None:
         "README.md",
         "CONTRIBUTING.md",
         "docs",
+        *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("examples/*/README.md"))),
         *(f"{package}/README.md" for package in PACKAGES),
         *(f"{package}/src" for package in PACKAGES),
     )

@@ -4,7 +4,7 @@ What it does with a fenced block depends on its language:
 
 - `python`: executed, the blocks of one file in one namespace; with `>>>` the output is compared.
 - `toml`, `yaml`, `json`: parsed.
-- `sh`: each line that calls `flusso` names a command and options that exist.
+- `sh`, `console`: each line that calls `flusso` names a command and options that exist.
 - anything else, `text` above all: left alone.
 
 Use it as `pytest -p tools.examples README.md docs`, from the root.
@@ -79,6 +79,7 @@ pytest_collect_file = pytest_integration(
             CodeBlockParser("yaml", yaml),
             CodeBlockParser("json", jsonl),
             CodeBlockParser("sh", shell),
+            CodeBlockParser("console", shell),
         ],
         patterns=["*.md"],
     ),
