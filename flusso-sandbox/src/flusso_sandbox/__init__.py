@@ -1,1 +1,28 @@
-"""Throw-away real servers to try and to test flusso on, and the demo."""
+"""Throw-away real servers to try and to test flusso on, and the demo.
+
+`PostgresServer` and `OpenSearchServer` start a server of their own from the files of package
+registries, and leave nothing behind. The pytest fixtures are in `flusso_sandbox.pytest_plugin`.
+"""
+
+from __future__ import annotations
+
+from flusso_sandbox.endpoints import OpenSearchEndpoint, PostgresEndpoint
+from flusso_sandbox.errors import DownloadUnavailable, SandboxError
+from flusso_sandbox.opensearch import OPENSEARCH_VERSIONS, OpenSearchServer
+from flusso_sandbox.postgres import DEFAULT_SETTINGS, PostgresServer
+from flusso_sandbox.postgres_files import POSTGRES_VERSIONS
+from flusso_sandbox.progress import DownloadProgress, ProgressCallback
+
+__all__ = [
+    "DEFAULT_SETTINGS",
+    "OPENSEARCH_VERSIONS",
+    "POSTGRES_VERSIONS",
+    "DownloadProgress",
+    "DownloadUnavailable",
+    "OpenSearchEndpoint",
+    "OpenSearchServer",
+    "PostgresEndpoint",
+    "PostgresServer",
+    "ProgressCallback",
+    "SandboxError",
+]

@@ -1,0 +1,191 @@
+"""Fetches a server's files from Maven Central into a cache, once, and verifies them.
+
+What belongs to a server is written down in `manifests/`: one line a file with its coordinate
+(`group:artifact:packaging:classifier:version`), its size and its SHA-256. A manifest is made by
+`python -m flusso_sandbox.manifest`; jgo fetches the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flusso_sandbox.errors import DownloadUnavailable
+from flusso_sandbox.progress import DownloadProgress, progress_reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from flusso_sandbox.progress import ProgressCallback
+
+CACHE_VARIABLE = "FLUSSO_SANDBOX_CACHE"
+_CONNECTIONS = 4
+_LOCK_SECONDS = 900.0
+_REQUEST_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryFile:
+    """One file of a Maven repository, with what it must contain."""
+
+    group: str
+    artifact: str
+    packaging: str
+    classifier: str
+    version: str
+    size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The file's name, as Maven writes it."""
+        classifier = f"-{self.classifier}" if self.classifier else ""
+        return f"{self.artifact}-{self.version}{classifier}.{self.packaging}"
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `FLUSSO_SANDBOX_CACHE`, else the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("flusso-sandbox", appauthor=False)
+
+
+def read_manifest(name: str) -> list[RegistryFile] | None:
+    """The files that a manifest of this package lists, or None where there is no such manifest."""
+    source = resources.files("flusso_sandbox") / "manifests" / f"{name}.txt"
+    if not source.is_file():
+        return None
+    files: list[RegistryFile] = []
+    for line in source.read_text(encoding="ascii").splitlines():
+        coordinate, size, digest = line.split()
+        group, artifact, packaging, classifier, version = coordinate.split(":")
+        files.append(
+            RegistryFile(group, artifact, packaging, classifier, version, int(size), digest)
+        )
+    return files
+
+
+@contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """Holds the lock of one cache folder against other processes, which wait.
+
+    Raises:
+        DownloadUnavailable: The cache cannot be written, or the lock is held for too long.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{folder}.lock", timeout=_LOCK_SECONDS)
+        lock.acquire()
+    except Timeout as error:
+        msg = f"another process has been filling {folder} for {_LOCK_SECONDS:g} s: end it"
+        raise DownloadUnavailable(msg) from error
+    except OSError as error:
+        msg = f"the cache {folder.parent} cannot be written ({error}): set {CACHE_VARIABLE}"
+        raise DownloadUnavailable(msg) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def fetch(manifest: str, *, title: str, progress: ProgressCallback | None = None) -> Path:
+    """Gives the folder that holds all files of a manifest, downloading them the first time.
+
+    A file counts only if its SHA-256 is the manifest's. The folder appears in the cache once it is
+    complete, so an interrupted download leaves nothing half-done behind.
+
+    Args:
+        manifest: The manifest's name, such as `opensearch-3.8.0`.
+        title: What it is, for people, such as `OpenSearch 3.8.0`.
+        progress: Told how far the download is; None shows it on standard error.
+
+    Raises:
+        DownloadUnavailable: There is no such manifest, or its files cannot be had.
+    """
+    files = read_manifest(manifest)
+    if files is None:
+        msg = f"{title} has no file list for this platform"
+        raise DownloadUnavailable(msg)
+    target = cache_folder() / manifest
+    if target.is_dir():
+        return target
+    with locked(target):
+        if not target.is_dir():
+            with progress_reporter(progress) as report:
+                _fill(target, files, title, report)
+    return target
+
+
+def _fill(target: Path, files: list[RegistryFile], title: str, report: ProgressCallback) -> None:
+    for stale in target.parent.glob(f"{target.name}.partial-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+    try:
+        complete = staging / "complete"
+        complete.mkdir()
+        _download(files, staging / "repository", complete, title, report)
+        complete.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _download(
+    files: list[RegistryFile],
+    repository: Path,
+    complete: Path,
+    title: str,
+    report: ProgressCallback,
+) -> None:
+    """Fetches the files, a few at a time, into one flat folder."""
+    import requests
+    from jgo.maven import MavenContext
+
+    context = MavenContext(repo_cache=repository, timeout=_REQUEST_SECONDS)
+    lock = threading.Lock()
+    total = sum(file.size for file in files)
+    done = 0
+
+    def one(file: RegistryFile) -> None:
+        nonlocal done
+        component = context.project(file.group, file.artifact).at_version(file.version)
+        path = component.artifact(file.classifier, file.packaging).resolve()
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        if digest != file.sha256:
+            msg = f"{file.name} is not the file that the manifest names (SHA-256 {digest})"
+            raise DownloadUnavailable(msg)
+        path.rename(complete / file.name)
+        with lock:
+            done += file.size
+            report(DownloadProgress(title, done, total))
+
+    report(DownloadProgress(title, 0, total))
+    with ThreadPoolExecutor(_CONNECTIONS, "flusso-download") as pool:
+        futures = [pool.submit(one, file) for file in files]
+        try:
+            for future in futures:
+                future.result()
+        except (requests.RequestException, RuntimeError, OSError) as error:
+            # jgo raises RuntimeError where no repository has the file.
+            msg = (
+                f"{title} cannot be downloaded: {error}. Its files come from Maven Central; "
+                f"{CACHE_VARIABLE} may point at a cache that holds them"
+            )
+            raise DownloadUnavailable(msg) from error
+        finally:
+            for future in futures:
+                future.cancel()

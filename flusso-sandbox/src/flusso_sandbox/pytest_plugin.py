@@ -1,0 +1,76 @@
+"""Pytest fixtures that give tests a real Postgres and a real OpenSearch.
+
+The plugin loads with the distribution. A server starts when the first test asks for it and lives as
+long as the run. A server that cannot be had is an error, never a skip.
+
+- `FLUSSO_TEST_POSTGRES_URL`, `FLUSSO_TEST_OPENSEARCH_URL` name servers that run already.
+- `FLUSSO_TEST_POSTGRES_VERSION`, `FLUSSO_TEST_OPENSEARCH_VERSION` choose the version to start.
+
+Under pytest-xdist each worker starts its own servers: run tests that need OpenSearch (some 900 MB
+of memory a server) with `-n0`, or start one and name it with the variable.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flusso_sandbox.endpoints import OpenSearchEndpoint, PostgresEndpoint
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresEndpoint]:
+    """A Postgres with `wal_level=logical`, shared by the whole run."""
+    from flusso_sandbox.endpoints import PostgresEndpoint
+    from flusso_sandbox.postgres import PostgresServer
+    from flusso_sandbox.postgres_files import POSTGRES_VERSIONS
+
+    url = os.environ.get("FLUSSO_TEST_POSTGRES_URL")
+    if url:
+        yield PostgresEndpoint.from_url(url)
+        return
+    version = os.environ.get("FLUSSO_TEST_POSTGRES_VERSION") or POSTGRES_VERSIONS[0]
+    with PostgresServer(version) as server:
+        yield server.endpoint
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresEndpoint) -> Iterator[str]:
+    """The URL of an empty database for this test alone; dropped afterwards with its slots."""
+    name = f"test_{secrets.token_hex(6)}"
+    url = postgres_server.create_database(name)
+    try:
+        yield url
+    finally:
+        postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def opensearch_server() -> Iterator[OpenSearchEndpoint]:
+    """An OpenSearch node, shared by the whole run."""
+    from flusso_sandbox.endpoints import OpenSearchEndpoint
+    from flusso_sandbox.opensearch import OPENSEARCH_VERSIONS, OpenSearchServer
+
+    url = os.environ.get("FLUSSO_TEST_OPENSEARCH_URL")
+    if url:
+        yield OpenSearchEndpoint(url.rstrip("/"))
+        return
+    version = os.environ.get("FLUSSO_TEST_OPENSEARCH_VERSION") or OPENSEARCH_VERSIONS[0]
+    with OpenSearchServer(version) as server:
+        yield server.endpoint
+
+
+@pytest.fixture
+def opensearch_prefix(opensearch_server: OpenSearchEndpoint) -> Iterator[str]:
+    """A prefix for the names of this test's indexes, which are deleted afterwards."""
+    prefix = f"test-{secrets.token_hex(6)}-"
+    try:
+        yield prefix
+    finally:
+        opensearch_server.delete_indexes(prefix)
