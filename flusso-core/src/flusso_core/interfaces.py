@@ -9,7 +9,7 @@ someone has to mend.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -130,14 +130,14 @@ class DocumentBuilder(Edge):
         """Logical index name to its mapping. Needs no connection."""
 
     @abstractmethod
-    def resolve(self, changes: Sequence[Change]) -> AsyncIterator[IndexKeys | RootTruncated]:
+    def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
         """Stream the keys of every document that any of the changes touches, old and new.
 
         Set-based: never a query a row. A key may come more than once. Order is free.
         """
 
     @abstractmethod
-    def build(self, index: str, keys: Sequence[Key]) -> AsyncIterator[Sequence[BuiltDocument]]:
+    def build(self, index: str, keys: Sequence[Key]) -> AsyncGenerator[Sequence[BuiltDocument], None]:
         """Read each key's document from the current rows, in chunks of bounded size.
 
         Each key comes exactly once; one without a qualifying root row comes with no body.

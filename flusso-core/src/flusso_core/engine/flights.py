@@ -1,0 +1,239 @@
+"""Flights: taking documents from the ledger, building them, writing them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+
+from flusso_core.engine.ledger import Flight, Ledger
+from flusso_core.engine.retry import Retrier
+from flusso_core.errors import DocumentRejected, SinkUnavailable
+from flusso_core.interfaces import DocumentBuilder, Sink
+from flusso_core.model import (
+    BuiltDocument,
+    Document,
+    DocumentId,
+    Key,
+    Rejection,
+    document_id_text,
+)
+from flusso_core.observe.observer import FlushStats, Observer
+from flusso_core.settings import Bounds, FailurePolicies, FailurePolicy
+
+_FIRST_GUESS_BYTES = 16 * 1024
+"""Taken for the size of a document until some have been seen: high, so that memory is safe."""
+
+_SMALLEST_SHARE = 100
+"""Fewer documents than this are not divided among workers: a round trip costs more."""
+
+
+class Flights:
+    """Builds and writes what the ledger says is due, several flights at once.
+
+    Builds and flushes are bounded apart, so that reading and writing overlap: while one flight
+    is written, the next is built. What fails for now is dirty again before it is tried again, so
+    that a retry builds the newest state and a stop at any await loses nothing.
+
+    Args:
+        lane: the sink's name.
+        ledger: what is owed.
+        builder: reads documents.
+        sink: writes them.
+        generations: index to the generation that is written to; the lane changes it.
+        progressed: called whenever the ledger has changed.
+        retrier: how failures that pass are tried again.
+        failures: what follows when a document is refused.
+        bounds: what may be held in memory.
+        build_workers: builds at once.
+        observer: hears of each flush.
+    """
+
+    def __init__(
+        self,
+        *,
+        lane: str,
+        ledger: Ledger,
+        builder: DocumentBuilder,
+        sink: Sink,
+        generations: Mapping[str, int],
+        progressed: Callable[[], None],
+        retrier: Retrier,
+        failures: FailurePolicies,
+        bounds: Bounds,
+        build_workers: int,
+        observer: Observer,
+    ) -> None:
+        capabilities = sink.capabilities
+        self.count = build_workers + capabilities.flushes_in_flight
+        self._lane = lane
+        self._ledger = ledger
+        self._builder = builder
+        self._sink = sink
+        self._generations = generations
+        self._progressed = progressed
+        self._retrier = retrier
+        self._failures = failures
+        self._observer = observer
+        self._building = asyncio.Semaphore(build_workers)
+        self._flushing = asyncio.Semaphore(capabilities.flushes_in_flight)
+        self._max_documents = min(
+            capabilities.max_documents, max(1, bounds.max_documents // self.count)
+        )
+        self._max_bytes = min(capabilities.max_bytes, max(1, bounds.max_bytes // self.count))
+        self._document_bytes = float(_FIRST_GUESS_BYTES)
+        self._work = asyncio.Event()
+        self._draining = False
+
+    @property
+    def limit(self) -> int:
+        """Most documents that one flight or page may hold, by count and by their usual size."""
+        return max(1, min(self._max_documents, int(self._max_bytes / self._document_bytes)))
+
+    def wake(self) -> None:
+        """There may be documents to take."""
+        self._work.set()
+
+    def drain(self) -> None:
+        """Begin no more flights; each worker ends when its own has."""
+        self._draining = True
+        self._work.set()
+
+    async def work(self) -> None:
+        """One worker: one flight after the other, until `drain`."""
+        while not self._draining:
+            await self._retrier.run(f"{self._lane}: writing", self._fly)
+
+    async def _fly(self) -> None:
+        async with self._building:
+            flight = await self._take()
+            if flight is None:
+                return
+            started = time.monotonic()
+            documents = await self._build(flight)
+        if documents:
+            await self.flush(documents, build_seconds=time.monotonic() - started, seed=False)
+
+    async def _take(self) -> Flight | None:
+        while not self._draining:
+            share = max(_SMALLEST_SHARE, -(-self._ledger.ready() // self.count))
+            flight = self._ledger.take(min(self.limit, share))
+            if flight is not None:
+                self._progressed()
+                return flight
+            self._work.clear()
+            await self._work.wait()
+        return None
+
+    async def _build(self, flight: Flight) -> list[Document]:
+        """Build the flight; what would exceed the bound in bytes goes back to the ledger."""
+        generation = self._generations[flight.index]
+        documents: list[Document] = []
+        unbuilt = dict.fromkeys(flight.keys)
+        held = 0
+        complete = False
+        try:
+            async with aclosing(self._builder.build(flight.index, flight.keys)) as chunks:
+                async for chunk in chunks:
+                    documents += self.documents(flight.index, generation, chunk, flight.version)
+                    for built in chunk:
+                        del unbuilt[built.key]
+                    held += self.measure(chunk)
+                    if held > self._max_bytes:
+                        break
+            complete = True
+        finally:
+            if not complete:
+                unbuilt |= dict.fromkeys(document.id.key for document in documents)
+            self._fail(flight.index, list(unbuilt))
+        return documents
+
+    def documents(
+        self, index: str, generation: int, built: Sequence[BuiltDocument], version: int
+    ) -> list[Document]:
+        """What a builder read, ready to be written."""
+        return [Document(DocumentId(index, generation, key), body, version) for key, body in built]
+
+    def measure(self, built: Sequence[BuiltDocument]) -> int:
+        """The bytes of the bodies, remembered as the usual size of a document."""
+        size = sum(len(body) for _, body in built if body is not None)
+        if built:
+            self._document_bytes += (max(1.0, size / len(built)) - self._document_bytes) / 4
+        return size
+
+    async def flush(
+        self, documents: Sequence[Document], *, build_seconds: float, seed: bool
+    ) -> None:
+        """Write documents of one index that are in flight; each lands or fails in the ledger.
+
+        Raises:
+            SinkUnavailable: some or all failed for now; they are dirty again.
+            DocumentRejected: one was refused and the policy is to stop.
+        """
+        index = documents[0].id.index
+        flying = {document.id.key: document for document in documents}
+        try:
+            async with self._flushing:
+                started = time.monotonic()
+                report = await self._sink.flush(
+                    documents, caught_up=self._ledger.ready_of(index) == 0
+                )
+                flush_seconds = time.monotonic() - started
+            throttled = [flying.pop(identity.key) for identity in report.throttled]
+            refused = [flying.pop(rejection.document.id.key) for rejection in report.rejected]
+            self._land(index, list(flying.values()), build_seconds, flush_seconds, seed=seed)
+            flying = {document.id.key: document for document in (*throttled, *refused)}
+            if report.rejected:
+                await self._reject(index, report.rejected)
+                for document in refused:
+                    del flying[document.id.key]
+            if throttled:
+                message = f"{len(throttled)} documents of {index} are throttled"
+                raise SinkUnavailable(message)
+        finally:
+            self._fail(index, list(flying))
+
+    def _land(
+        self,
+        index: str,
+        documents: Sequence[Document],
+        build_seconds: float,
+        flush_seconds: float,
+        *,
+        seed: bool,
+    ) -> None:
+        self._ledger.landed(index, [document.id.key for document in documents])
+        sizes = [len(document.body) for document in documents if document.body is not None]
+        stats = FlushStats(
+            lane=self._lane,
+            index=index,
+            upserts=len(sizes),
+            tombstones=len(documents) - len(sizes),
+            bytes=sum(sizes),
+            build_seconds=build_seconds,
+            flush_seconds=flush_seconds,
+            seed=seed,
+        )
+        self._observer.flushed(stats, [document.id for document in documents])
+        self._progressed()
+
+    async def _reject(self, index: str, rejections: Sequence[Rejection]) -> None:
+        for rejection in rejections:
+            self._observer.rejected(self._lane, rejection)
+        if self._failures.of(index) is FailurePolicy.STOP:
+            first = rejections[0]
+            message = (
+                f"{self._lane} refused document {document_id_text(first.document.id.key)} of "
+                f"index {index}: {first.reason}; correct the row or the schema, or set on_error "
+                'to "skip" to quarantine such documents and go on'
+            )
+            raise DocumentRejected(message)
+        await self._sink.quarantine(rejections)
+        self._ledger.landed(index, [rejection.document.id.key for rejection in rejections])
+        self._progressed()
+
+    def _fail(self, index: str, keys: Sequence[Key]) -> None:
+        if keys:
+            self._ledger.failed(index, keys)
+            self._progressed()

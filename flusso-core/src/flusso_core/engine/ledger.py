@@ -1,0 +1,331 @@
+"""The ledger: one record of each document that is not yet right at the destination.
+
+A document is *dirty* (something changed since its last flight began), *in flight*, or both. A
+plain state machine: no clock, no I/O. Three rules make everything converge:
+
+- a document is in flight at most once, so a newer build never races an older one;
+- a flight's version is drawn before its build reads anything, so a request that lands late
+  loses against every newer one;
+- a row of a seed's page is written from the page only if nothing touched its document since the
+  page was opened; otherwise the document is marked and built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeAlias
+
+from flusso_core.model import Key
+
+Debtor: TypeAlias = int
+"""A batch or a page to which documents are owed."""
+
+Debts: TypeAlias = tuple[Debtor, ...]
+"""To whom a document is owed, none twice. Nearly always one, so a tuple is the small thing."""
+
+_NUMBER_BITS = 40
+"""A version is the epoch above 40 bits of flight number: a trillion flights in each of eight
+million runs, within the 63 bits of an external version (OpenSearch index API, `version`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """Documents of one index that are about to be built, with their version."""
+
+    index: str
+    keys: Sequence[Key]
+    version: int
+
+
+@dataclass(slots=True, eq=False)
+class OpenPage:
+    """A page of a seed that is being read or written.
+
+    Attributes:
+        index: the index that is seeded.
+        debtor: to whom the page's documents are owed.
+        version: of the documents that are written from the page.
+        opened: the ledger's sequence when reading began.
+        abandoned: too much was touched since; the page has to be read again.
+        filled: its rows are in the ledger.
+    """
+
+    index: str
+    debtor: Debtor
+    version: int
+    opened: int
+    abandoned: bool = False
+    filled: bool = False
+
+
+@dataclass(slots=True)
+class _Index:
+    """The documents of one index: waiting, waiting for their own flight to end, in flight."""
+
+    ready: dict[Key, Debts] = field(default_factory=dict[Key, Debts])
+    blocked: dict[Key, Debts] = field(default_factory=dict[Key, Debts])
+    flying: dict[Key, Debts] = field(default_factory=dict[Key, Debts])
+    touched: dict[Key, int] = field(default_factory=dict[Key, int])
+    pages: list[OpenPage] = field(default_factory=list[OpenPage])
+    held: bool = False
+
+
+class Ledger:
+    """What is owed to whom, and what may be built next.
+
+    Args:
+        epoch: this run's epoch at the destination, the high part of every version.
+        max_touched: ids that are remembered for open pages before the oldest is abandoned.
+    """
+
+    def __init__(self, *, epoch: int, max_touched: int = 200_000) -> None:
+        self._epoch = epoch
+        self._max_touched = max_touched
+        self._number = 0
+        self._sequence = 0
+        self._debtors = 0
+        self._owed: dict[Debtor, int] = {}
+        self._sealed: set[Debtor] = set()
+        self._settled: list[Debtor] = []
+        self._indexes: dict[str, _Index] = {}
+        self._dirty = 0
+        self._flying = 0
+
+    @property
+    def dirty(self) -> int:
+        """Documents that wait for a flight."""
+        return self._dirty
+
+    @property
+    def in_flight(self) -> int:
+        """Documents whose flight has not ended."""
+        return self._flying
+
+    def in_flight_of(self, index: str) -> int:
+        """Documents of that index whose flight has not ended."""
+        return len(self._of(index).flying)
+
+    def ready(self) -> int:
+        """Documents that could be taken now."""
+        return sum(len(entry.ready) for entry in self._indexes.values() if not entry.held)
+
+    def ready_of(self, index: str) -> int:
+        """Documents of that index that could be taken now."""
+        return len(self._of(index).ready)
+
+    def owed(self, debtor: Debtor) -> int:
+        """How many debts that debtor still has."""
+        return self._owed.get(debtor, 0)
+
+    # Debtors
+
+    def open_debtor(self) -> Debtor:
+        """A new debtor, to mark documents for; `seal` it when all are marked."""
+        self._debtors += 1
+        self._owed[self._debtors] = 0
+        return self._debtors
+
+    def seal(self, debtor: Debtor) -> None:
+        """No more documents will be marked for that debtor: without debts it is settled."""
+        self._sealed.add(debtor)
+        if self._owed[debtor] == 0:
+            self._settle(debtor)
+
+    def settled(self) -> Sequence[Debtor]:
+        """Debtors that have been sealed and paid since the last call."""
+        settled, self._settled = self._settled, []
+        return settled
+
+    # Live changes
+
+    def mark(self, index: str, keys: Iterable[Key], debtor: Debtor) -> int:
+        """Each document becomes dirty and owed to `debtor`; returns how many were not dirty.
+
+        A document that waits already is built once, and that pays both.
+        """
+        entry = self._of(index)
+        ready, blocked, flying = entry.ready, entry.blocked, entry.flying
+        alone = (debtor,)
+        new = owed = 0
+        if entry.pages:
+            keys = list(keys)
+            self._touch(entry, keys)
+        for key in keys:
+            waiting = blocked if key in flying else ready
+            debts = waiting.get(key)
+            if debts is None:
+                waiting[key] = alone
+                new += 1
+                owed += 1
+            elif debtor not in debts:
+                waiting[key] = (*debts, debtor)
+                owed += 1
+        self._owed[debtor] += owed
+        self._dirty += new
+        return new
+
+    def take(self, limit: int) -> Flight | None:
+        """Up to `limit` documents of one index that wait and are not in flight go in flight."""
+        due = (name for name, entry in self._indexes.items() if entry.ready and not entry.held)
+        index = next(due, None)
+        if index is None:
+            return None
+        # The next flight begins with another index, so that none starves the others.
+        entry = self._indexes[index] = self._indexes.pop(index)
+        keys = list(islice(entry.ready, limit))
+        for key in keys:
+            entry.flying[key] = entry.ready.pop(key)
+        self._dirty -= len(keys)
+        self._flying += len(keys)
+        return Flight(index, keys, self._draw_version())
+
+    def landed(self, index: str, keys: Iterable[Key]) -> None:
+        """The destination has them, or something newer: their debts are paid."""
+        entry = self._of(index)
+        if entry.pages:
+            keys = list(keys)
+            self._touch(entry, keys)
+        for key in keys:
+            self._pay(entry.flying.pop(key))
+            self._flying -= 1
+            blocked = entry.blocked.pop(key, None)
+            if blocked is not None:
+                entry.ready[key] = blocked
+
+    def failed(self, index: str, keys: Iterable[Key]) -> None:
+        """Their flight failed: dirty again with the same debts, united with later ones."""
+        entry = self._of(index)
+        for key in keys:
+            debts = entry.flying.pop(key)
+            self._flying -= 1
+            later = entry.blocked.pop(key, None)
+            if later is None:
+                self._dirty += 1
+            else:
+                for debtor in later:
+                    if debtor in debts:
+                        self._owed[debtor] -= 1
+                    else:
+                        debts = (*debts, debtor)
+            entry.ready[key] = debts
+
+    # Seeds
+
+    def open_page(self, index: str) -> OpenPage:
+        """A page is about to be read: from now on what touches its index is remembered."""
+        entry = self._of(index)
+        page = OpenPage(index, self.open_debtor(), self._draw_version(), self._sequence)
+        entry.pages.append(page)
+        return page
+
+    def fill_page(self, page: OpenPage, keys: Sequence[Key]) -> Sequence[Key]:
+        """The page's rows are here: returns the keys to write from it, which go in flight.
+
+        The others wait, or are in flight, or were touched since the page was opened: they are
+        marked, owed to the page. The page is sealed: it is settled when all of it has landed.
+        """
+        entry = self._of(page.index)
+        ready, flying, touched = entry.ready, entry.flying, entry.touched
+        debts = (page.debtor,)
+        direct: list[Key] = []
+        stale: list[Key] = []
+        for key in keys:
+            if key in flying or key in ready or touched.get(key, -1) > page.opened:
+                stale.append(key)
+            else:
+                direct.append(key)
+        for key in direct:
+            flying[key] = debts
+        self._flying += len(direct)
+        self._owed[page.debtor] += len(direct)
+        self.mark(page.index, stale, page.debtor)
+        self._close(entry, page)
+        page.filled = True
+        self.seal(page.debtor)
+        return direct
+
+    def drop_page(self, page: OpenPage) -> None:
+        """The page will not be filled (it was abandoned, or its read failed). Idempotent, and
+        without effect on one that has been filled.
+        """
+        if page.filled:
+            return
+        self._close(self._of(page.index), page)
+        self._owed.pop(page.debtor, None)
+
+    # Emptying an index
+
+    def hold(self, index: str) -> None:
+        """Let no flight of that index begin, until `void`."""
+        self._of(index).held = True
+
+    def void(self, index: str) -> None:
+        """Forget what waits of an index that begins again in a new generation, and release it.
+
+        Debts are paid: the seed of the new generation reads rows at least as new as they were.
+        Nothing of the index may be in flight.
+        """
+        entry = self._indexes.pop(index)
+        if entry.flying:
+            message = f"{len(entry.flying)} documents of {index} are in flight"
+            raise AssertionError(message)
+        for waiting in (entry.ready, entry.blocked):
+            self._dirty -= len(waiting)
+            for debts in waiting.values():
+                self._pay(debts)
+        for page in entry.pages:
+            page.abandoned = True
+
+    # Inside
+
+    def _of(self, index: str) -> _Index:
+        entry = self._indexes.get(index)
+        if entry is None:
+            entry = self._indexes[index] = _Index()
+        return entry
+
+    def _draw_version(self) -> int:
+        self._number += 1
+        return self._epoch << _NUMBER_BITS | self._number
+
+    def _pay(self, debts: Debts) -> None:
+        for debtor in debts:
+            self._owed[debtor] -= 1
+            if self._owed[debtor] == 0 and debtor in self._sealed:
+                self._settle(debtor)
+
+    def _settle(self, debtor: Debtor) -> None:
+        del self._owed[debtor]
+        self._sealed.discard(debtor)
+        self._settled.append(debtor)
+
+    def _touch(self, entry: _Index, keys: Sequence[Key]) -> None:
+        """Remember that these were marked or landed, newest last, within the bound."""
+        self._sequence += 1
+        touched = entry.touched
+        for key in keys:
+            touched.pop(key, None)
+            touched[key] = self._sequence
+        while len(touched) > self._max_touched and entry.pages:
+            oldest = entry.pages[0]
+            oldest.abandoned = True
+            self._close(entry, oldest)
+
+    def _close(self, entry: _Index, page: OpenPage) -> None:
+        """Forget what no page that is still open can ask for."""
+        if page not in entry.pages:
+            return
+        entry.pages.remove(page)
+        if not entry.pages:
+            entry.touched.clear()
+            return
+        oldest = min(other.opened for other in entry.pages)
+        outdated: list[Key] = []
+        for key, sequence in entry.touched.items():
+            if sequence > oldest:
+                break
+            outdated.append(key)
+        for key in outdated:
+            del entry.touched[key]

@@ -1,0 +1,67 @@
+"""Trying again what passes by itself: for ever, with exponential back-off and full jitter."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from flusso_core.errors import SinkUnavailable, SourceUnavailable
+from flusso_core.observe.observer import Observer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Bounds of the back-off.
+
+    Attributes:
+        initial: upper bound of the first wait, in seconds; it doubles with each attempt.
+        maximum: upper bound of every wait, in seconds.
+    """
+
+    initial: float = 0.2
+    maximum: float = 30.0
+
+
+class Retrier:
+    """Runs operations until they succeed or fail for good.
+
+    Args:
+        observer: hears of each failure and of the recovery.
+        policy: bounds of the back-off.
+    """
+
+    def __init__(self, observer: Observer, policy: RetryPolicy | None = None) -> None:
+        self._observer = observer
+        self._policy = policy or RetryPolicy()
+
+    async def run(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
+        """Run `operation` until it raises neither `SourceUnavailable` nor `SinkUnavailable`.
+
+        Args:
+            what: names it to the observer.
+            operation: is called anew for each attempt.
+        """
+        failures = 0
+
+        def told(state: RetryCallState) -> None:
+            nonlocal failures
+            failures += 1
+            error = state.outcome.exception() if state.outcome else None
+            if error is not None:
+                self._observer.retrying(what, error, state.upcoming_sleep)
+
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type((SourceUnavailable, SinkUnavailable)),
+            wait=wait_random_exponential(self._policy.initial, self._policy.maximum),
+            before_sleep=told,
+            reraise=True,
+        )
+        result: T = await attempts(operation)
+        if failures:
+            self._observer.recovered(what)
+        return result
