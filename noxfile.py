@@ -79,12 +79,13 @@ def start_reports(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, imports between and inside the packages, and spelling."""
+    """Style, formatting, imports between and inside the packages, spelling, dependencies."""
     sync(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", "--no-logo")
     session.run("codespell")
+    session.run("python", "tools/dependencies.py")
 
 
 @nox.session
@@ -189,7 +190,9 @@ def use_wheel_alone(
     uv(session, "venv", "--quiet", f"--python={session.virtualenv.location}", str(venv))
     uv(session, *install, *(str(wheel_of(dist, name)) for name in required_members(package)))
     uv(session, "pip", "check", f"--python={python}")
-    session.run(str(python), "-c", f"import {import_name(package)}", external=True)
+    name = import_name(package)
+    own = f"import sys, {name} as it; sys.exit(not it.__file__.startswith(sys.prefix))"
+    session.run(str(python), "-I", "-c", own, external=True)
     listing = session.run(
         str(venv / "bin" / "flusso"),
         "plugins",

@@ -16,7 +16,7 @@ import doctest
 import json
 import shlex
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
 from ruamel.yaml import YAML
@@ -40,7 +40,8 @@ def toml(example: Example) -> None:
 
 def yaml(example: Example) -> None:
     """Parse a block of YAML 1.2."""
-    YAML(typ="safe").load(str(example.parsed))
+    reader: Any = YAML(typ="safe")
+    reader.load(str(example.parsed))
 
 
 def jsonl(example: Example) -> None:
