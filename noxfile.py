@@ -34,12 +34,17 @@ INTEGRATION = (
     "flusso-sandbox/tests",
     "tests",
 )
+# Beside the newest of each, on which `integration` runs.
+OTHER_VERSIONS = (
+    ("flusso-source-postgres", "FLUSSO_TEST_POSTGRES_VERSION", ("17", "16", "15")),
+    ("flusso-sink-opensearch", "FLUSSO_TEST_OPENSEARCH_VERSION", ("2.19.1",)),
+)
 
 UNIT = "not integration and not soak"
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "types", "unit", "docs", "wheels", "integration"]
+nox.options.sessions = ["lint", "types", "unit", "docs", "wheels", "integration", "versions"]
 nox.options.error_on_external_run = True
 
 
@@ -60,8 +65,8 @@ def sync(session: nox.Session, group: str) -> None:
     )
 
 
-def run_pytest(session: nox.Session, report: str, *args: str) -> None:
-    """Run pytest and leave a report for the tally."""
+def run_pytest(session: nox.Session, report: str, *args: str, **env: str) -> None:
+    """Run pytest and leave a report for the tally; `env` is added to the environment."""
     session.run(
         "python",
         "-m",
@@ -69,6 +74,7 @@ def run_pytest(session: nox.Session, report: str, *args: str) -> None:
         f"--junitxml={REPORTS / session.name / report}.xml",
         *args,
         *session.posargs,
+        env=env,
     )
 
 
@@ -115,6 +121,23 @@ def integration(session: nox.Session) -> None:
     start_reports(session)
     for folder in INTEGRATION:
         run_pytest(session, folder.split("/", 1)[0], "-m", "integration and not soak", folder)
+
+
+@nox.session
+def versions(session: nox.Session) -> None:
+    """Run the backends' tests on the other server versions that are supported."""
+    sync(session, "test")
+    start_reports(session)
+    for package, variable, others in OTHER_VERSIONS:
+        for version in others:
+            run_pytest(
+                session,
+                f"{package}-{version}",
+                "-m",
+                "integration and not soak",
+                f"{package}/tests",
+                **{variable: version},
+            )
 
 
 @nox.session
