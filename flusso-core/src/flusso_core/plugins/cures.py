@@ -20,18 +20,23 @@ _INSTALL = {
 }
 
 
-def not_found(kind: Kind, name: str, installed: Sequence[str]) -> PluginNotFound:
-    """The error for a plugin that no installed distribution provides."""
-    message = f"no {kind.value} {name!r} is installed."
-    package = _INSTALL.get((kind, name))
-    if package is not None:
-        return PluginNotFound(f"{message} Install it: pip install {package}")
-    known = sorted({*installed, *(known for of, known in _INSTALL if of is kind)})
-    nearest = difflib.get_close_matches(name, known, n=1)
+def not_found(name: str, kinds: Sequence[Kind], installed: Sequence[str]) -> PluginNotFound:
+    """The error for a plugin that no installed distribution provides.
+
+    Args:
+        name: what was asked for.
+        kinds: which kinds would do.
+        installed: names of these kinds that there are.
+    """
+    what = kinds[0].value if len(kinds) == 1 else "plugin"
+    message = f"no {what} {name!r} is installed."
+    ours = {known: package for (kind, known), package in _INSTALL.items() if kind in kinds}
+    if name in ours:
+        return PluginNotFound(f"{message} Install it: pip install {ours[name]}")
+    nearest = difflib.get_close_matches(name, sorted({*installed, *ours}), n=1)
     if nearest:
         message += f" Did you mean {nearest[0]!r}?"
-        package = _INSTALL.get((kind, nearest[0]))
-        if nearest[0] not in installed and package is not None:
-            message += f" Install it: pip install {package}."
+        if nearest[0] not in installed:
+            message += f" Install it: pip install {ours[nearest[0]]}."
     listed = ", ".join(sorted(set(installed))) or "none"
-    return PluginNotFound(f"{message} Installed: {listed} (flusso plugins list)")
+    return PluginNotFound(f"{message} Installed: {listed}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import pluggy
 
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from flusso_core.hookspecs import BuilderPlugin, CapturePlugin, QueuePlugin, SinkPlugin
     from flusso_core.observe.observer import Observer
 
-DescriptorT = TypeVar(
-    "DescriptorT", bound="CapturePlugin | BuilderPlugin | SinkPlugin | QueuePlugin"
-)
+Descriptor: TypeAlias = "CapturePlugin | BuilderPlugin | SinkPlugin | QueuePlugin"
+"""What a plugin registers that has options."""
+
+DescriptorT = TypeVar("DescriptorT", bound=Descriptor)
 ResultT = TypeVar("ResultT")
 
 
@@ -88,6 +89,16 @@ class PluginLoader:
 
         return self._descriptor(find(Kind.QUEUE, name), QueueSpec, QueuePlugin)
 
+    def configured(self, kind: Kind, name: str) -> Descriptor:
+        """The descriptor of an installed plugin of a kind that has options."""
+        by_kind: dict[Kind, Callable[[str], Descriptor]] = {
+            Kind.CAPTURE: self.capture,
+            Kind.BUILDER: self.builder,
+            Kind.SINK: self.sink,
+            Kind.QUEUE: self.queue,
+        }
+        return by_kind[kind](name)
+
     def command(self, name: str) -> click.Command:
         """An installed subcommand of the command line."""
         return _load_command(find(Kind.COMMAND, name))
@@ -108,18 +119,14 @@ class PluginLoader:
         return [PluginCheck(info, self._error_of(info)) for info in infos]
 
     def _error_of(self, info: PluginInfo) -> PluginError | None:
-        by_kind: dict[Kind, Callable[[str], object]] = {
-            Kind.CAPTURE: self.capture,
-            Kind.BUILDER: self.builder,
-            Kind.SINK: self.sink,
-            Kind.QUEUE: self.queue,
-            Kind.COMMAND: self.command,
-        }
         try:
-            if info.kind is Kind.HOOKS:
-                self._observers(info)
-            else:
-                by_kind[info.kind](info.name)
+            match info.kind:
+                case Kind.HOOKS:
+                    self._observers(info)
+                case Kind.COMMAND:
+                    self.command(info.name)
+                case _:
+                    self.configured(info.kind, info.name)
         except PluginError as error:
             return error
         return None
@@ -202,7 +209,7 @@ def find(kind: Kind, name: str) -> PluginInfo:
     installed = discover(kind)
     matches = [info for info in installed if info.name == name]
     if not matches:
-        raise not_found(kind, name, [info.name for info in installed])
+        raise not_found(name, [kind], [info.name for info in installed])
     if len(matches) > 1:
         owners = " and ".join(f"{info.distribution} {info.version}" for info in matches)
         cures = " or ".join(f"pip uninstall {info.distribution}" for info in matches)
