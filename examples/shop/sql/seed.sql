@@ -151,7 +151,7 @@ SELECT i,
        pg_temp.pick(i, 'noun', ARRAY['shoes', 'jacket', 'café cups', 'chair', 'lamp', 'notebook',
            'kettle', 'backpack', '茶碗', 'cable']) || ' ' || i,
        CASE
-           WHEN i % 40 = 0 THEN (SELECT string_agg(md5(i::text || part), ' ') FROM generate_series(1, 150) AS part)
+           WHEN i % 16 = 0 THEN (SELECT string_agg(md5(i::text || part), ' ') FROM generate_series(1, 150) AS part)
            WHEN pg_temp.die(i, 'description', 6) = 0 THEN NULL
            WHEN pg_temp.die(i, 'description', 6) = 1 THEN ''
            ELSE 'A thing for everyone who needs one. 100% as shown; {no} [returns]. Item ' || i || '.'
