@@ -16,20 +16,22 @@ import doctest
 import json
 import shlex
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 from sybil import Sybil
-from sybil.integration.pytest import pytest_integration
+from sybil.integration import pytest as integration
 from sybil.parsers.doctest import DocTestParser
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
-from flusso_core.cli import main
+from flusso_core.cli.app import app
 
 if TYPE_CHECKING:
     from sybil import Example
 
+ROOT = str(Path(__file__).resolve().parent.parent)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -66,12 +68,12 @@ def shell(example: Example) -> None:
 
 def parse_command(words: list[str]) -> None:
     """Ask for the help of a call: an unknown command or option is an error before the help is."""
-    result = CliRunner().invoke(main, [*words, "--help"])
+    result = CliRunner().invoke(app, [*words, "--help"])
     if result.exit_code:
         raise AssertionError(f"flusso {shlex.join(words)}\n{result.output}")
 
 
-pytest_collect_file = pytest_integration(
+pytest_collect_file = integration.pytest_integration(
     Sybil(
         [
             SkipParser(),
@@ -83,6 +85,7 @@ pytest_collect_file = pytest_integration(
             CodeBlockParser("console", shell),
         ],
         patterns=["*.md"],
+        path=ROOT,
     ),
-    Sybil([DocTestParser(FLAGS)], patterns=["*.py"]),
+    Sybil([DocTestParser(FLAGS)], patterns=["*.py"], path=ROOT),
 )
