@@ -5,7 +5,10 @@ either data or a `ConfigError` that lists every problem with file, line, column 
 """
 
 from flusso_core.files.parsed import Mark, ParsedFile, Path, Problem, Problems, path_text
-from flusso_core.files.validation import validate
+from flusso_core.files.reading import read_text
+from flusso_core.files.toml_file import parse_toml
+from flusso_core.files.validation import check, unknown, validate
+from flusso_core.files.yaml_file import parse_yaml
 
 __all__ = [
     "Mark",
@@ -13,6 +16,11 @@ __all__ = [
     "Path",
     "Problem",
     "Problems",
+    "check",
+    "parse_toml",
+    "parse_yaml",
     "path_text",
+    "read_text",
+    "unknown",
     "validate",
 ]

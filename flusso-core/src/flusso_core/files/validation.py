@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from flusso_core.files.parsed import ParsedFile, Path, Problem, problems_error
+from flusso_core.files.parsed import ParsedFile, Path, Problems
 from flusso_core.model import JsonValue
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -65,6 +65,22 @@ def validate(
     Raises:
         ConfigError: with one line for each problem.
     """
+    problems = Problems(file)
+    found = check(model, values, problems, path, context=context, also_known=also_known)
+    problems.raise_any()
+    return cast(ModelT, found)
+
+
+def check(
+    model: type[ModelT],
+    values: JsonValue,
+    problems: Problems,
+    path: Path,
+    *,
+    context: Mapping[str, Any] | None = None,
+    also_known: Sequence[str] = (),
+) -> ModelT | None:
+    """As `validate`, but what is wrong goes to `problems`, and then there is no model."""
     allows_more = model.model_config.get("extra") == "allow"
     text = json.dumps(values, default=str)
     try:
@@ -72,13 +88,11 @@ def validate(
             text, strict=True, extra=None if allows_more else "forbid", context=context
         )
     except ValidationError as error:
+        # pydantic's own text quotes the input, which may be a secret: it is not passed on.
         found = error.errors(include_url=False, include_input=False)
-    problems = [
-        Problem(_message(item, model, also_known), path + place, file.mark(path + place))
-        for place, item in _deepest(found, values)
-    ]
-    # Not chained: pydantic's own text quotes the input, which may be a secret.
-    raise problems_error(file.origin, problems)
+    for place, item in _deepest(found, values):
+        problems.add(path + place, _message(item, model, also_known))
+    return None
 
 
 def _deepest(

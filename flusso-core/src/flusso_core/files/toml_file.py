@@ -1,0 +1,157 @@
+"""TOML as plain data with positions.
+
+`tomllib` says what a file means but not where; tree-sitter's grammar says where. `tomllib` comes
+first, so that the syntax tree is only ever that of a valid file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time
+from typing import Any, cast
+
+import tree_sitter_toml
+from tree_sitter import Language, Node, Parser
+
+from flusso_core.files.parsed import Mark, ParsedFile, Path, Problem, problems_error
+from flusso_core.files.reading import MAX_DEPTH, check_plain, check_text, file_error
+from flusso_core.model import JsonValue
+
+_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_KEYS = ("bare_key", "quoted_key", "dotted_key")
+
+
+def parse_toml(text: str, origin: str) -> ParsedFile:
+    """A TOML file as plain data. Dates and times are strings, as ISO 8601 writes them.
+
+    Raises:
+        ConfigError: it is not TOML, with the position.
+    """
+    text = check_text(text, origin)
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(text, origin, str(error)) from error
+    except RecursionError as error:
+        raise file_error(origin, "too many levels") from error
+    except ValueError as error:  # more digits than Python converts
+        raise file_error(origin, "a number is too long") from error
+    if _depth(raw) > MAX_DEPTH:
+        raise file_error(origin, "too many levels")
+    data = cast(dict[str, JsonValue], _plain(raw))
+    marks = _Locator(text).marks
+    problems: list[Problem] = check_plain(data, marks)
+    if problems:
+        raise problems_error(origin, problems)
+    return ParsedFile(origin, data, marks)
+
+
+def _syntax_error(text: str, origin: str, message: str) -> Exception:
+    found = _PLACE.search(message)
+    mark: Mark | None = None
+    if found:
+        line, column = found.groups()
+        lines = text.split("\n")
+        mark = Mark(int(line), int(column)) if line else Mark(len(lines), len(lines[-1]) + 1)
+    what = _PLACE.sub("", message)
+    return file_error(origin, f"not valid TOML: {what[:1].lower()}{what[1:]}", mark)
+
+
+def _depth(value: Any) -> int:
+    deepest = 0
+    waiting = [(value, 1)]
+    while waiting:
+        here, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(here, dict):
+            waiting += [(inner, depth + 1) for inner in cast(dict[str, Any], here).values()]
+        elif isinstance(here, list):
+            waiting += [(inner, depth + 1) for inner in cast(list[Any], here)]
+    return deepest
+
+
+def _plain(value: Any) -> JsonValue:
+    match value:
+        case dict():
+            table = cast(Mapping[str, Any], value)
+            return {key: _plain(inner) for key, inner in table.items()}
+        case list():
+            return [_plain(inner) for inner in cast(list[Any], value)]
+        case datetime() | date() | time():
+            return value.isoformat()
+        case _:
+            return cast(JsonValue, value)
+
+
+class _Locator:
+    """Where each key and each element of a list begins."""
+
+    def __init__(self, text: str) -> None:
+        self.marks: dict[Path, Mark] = {(): Mark(1, 1)}
+        self._lines = text.encode().split(b"\n")
+        # Of each array of tables: the index of the element that is being written.
+        self._current: dict[Path, int] = {}
+        parser = Parser(Language(tree_sitter_toml.language()))
+        self._document(parser.parse(text.encode()).root_node)
+
+    def _document(self, document: Node) -> None:
+        for node in document.named_children:
+            if node.type == "pair":
+                self._pair(node, ())
+            elif node.type in ("table", "table_array_element"):
+                base = self._header(node)
+                for pair in node.named_children:
+                    if pair.type == "pair":
+                        self._pair(pair, base)
+
+    def _header(self, node: Node) -> Path:
+        path: Path = ()
+        names = list(self._names(_key_of(node)))
+        for number, (name, key) in enumerate(names, 1):
+            path = (*path, name)
+            self.marks.setdefault(path, self._mark(key))
+            if number == len(names) and node.type == "table_array_element":
+                self._current[path] = self._current.get(path, -1) + 1
+            if path in self._current:
+                path = (*path, self._current[path])
+                self.marks.setdefault(path, self._mark(node))
+        return path
+
+    def _pair(self, node: Node, base: Path) -> None:
+        path = base
+        for name, key in self._names(_key_of(node)):
+            path = (*path, name)
+            self.marks.setdefault(path, self._mark(key))
+        self._value(node.named_children[-1], path)
+
+    def _value(self, node: Node, path: Path) -> None:
+        if node.type == "inline_table":
+            for pair in node.named_children:
+                if pair.type == "pair":
+                    self._pair(pair, path)
+        elif node.type == "array":
+            elements = (child for child in node.named_children if child.type != "comment")
+            for number, element in enumerate(elements):
+                inner = (*path, number)
+                self.marks[inner] = self._mark(element)
+                self._value(element, inner)
+
+    def _names(self, key: Node) -> Iterator[tuple[str, Node]]:
+        if key.type == "dotted_key":
+            for part in key.named_children:
+                yield from self._names(part)
+        else:
+            written = (key.text or b"").decode()
+            name = written if key.type == "bare_key" else next(iter(tomllib.loads(f"{written}=0")))
+            yield name, key
+
+    def _mark(self, node: Node) -> Mark:
+        row, column = node.start_point
+        # tree-sitter counts bytes.
+        return Mark(row + 1, len(self._lines[row][:column].decode()) + 1)
+
+
+def _key_of(node: Node) -> Node:
+    return next(child for child in node.named_children if child.type in _KEYS)
