@@ -6,12 +6,16 @@ registries, and leave nothing behind. The pytest fixtures are in `flusso_sandbox
 
 from __future__ import annotations
 
-from flusso_sandbox.endpoints import OpenSearchEndpoint, PostgresEndpoint
-from flusso_sandbox.errors import DownloadUnavailable, SandboxError
-from flusso_sandbox.opensearch import OPENSEARCH_VERSIONS, OpenSearchServer
-from flusso_sandbox.postgres import DEFAULT_SETTINGS, PostgresServer
-from flusso_sandbox.postgres_files import POSTGRES_VERSIONS
-from flusso_sandbox.progress import DownloadProgress, ProgressCallback
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flusso_sandbox.endpoints import OpenSearchEndpoint, PostgresEndpoint
+    from flusso_sandbox.errors import DownloadUnavailable, SandboxError
+    from flusso_sandbox.opensearch import OPENSEARCH_VERSIONS, OpenSearchServer
+    from flusso_sandbox.postgres import DEFAULT_SETTINGS, PostgresServer
+    from flusso_sandbox.postgres_files import POSTGRES_VERSIONS
+    from flusso_sandbox.progress import DownloadProgress, ProgressCallback
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -26,3 +30,25 @@ __all__ = [
     "ProgressCallback",
     "SandboxError",
 ]
+
+# pytest imports this package at every start, for the plugin, so the rest comes when asked for.
+_HOMES = {
+    "DEFAULT_SETTINGS": "postgres",
+    "OPENSEARCH_VERSIONS": "opensearch",
+    "POSTGRES_VERSIONS": "postgres_files",
+    "DownloadProgress": "progress",
+    "DownloadUnavailable": "errors",
+    "OpenSearchEndpoint": "endpoints",
+    "OpenSearchServer": "opensearch",
+    "PostgresEndpoint": "endpoints",
+    "PostgresServer": "postgres",
+    "ProgressCallback": "progress",
+    "SandboxError": "errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

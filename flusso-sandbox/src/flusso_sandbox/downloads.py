@@ -2,7 +2,8 @@
 
 What belongs to a server is written down in `manifests/`: one line a file with its coordinate
 (`group:artifact:packaging:classifier:version`), its size and its SHA-256. A manifest is made by
-`python -m flusso_sandbox.manifest`; jgo fetches the files.
+`python -m flusso_sandbox.manifest`; jgo fetches the files. `FLUSSO_SANDBOX_MAVEN_URL` names a mirror
+to fetch them from instead.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from flusso_sandbox.progress import ProgressCallback
 
 CACHE_VARIABLE = "FLUSSO_SANDBOX_CACHE"
+MIRROR_VARIABLE = "FLUSSO_SANDBOX_MAVEN_URL"
 _CONNECTIONS = 4
 _LOCK_SECONDS = 900.0
 _REQUEST_SECONDS = 30
@@ -154,7 +156,12 @@ def _download(
     import requests
     from jgo.maven import MavenContext
 
-    context = MavenContext(repo_cache=repository, timeout=_REQUEST_SECONDS)
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    context = MavenContext(
+        repo_cache=repository,
+        remote_repos={"mirror": mirror.rstrip("/")} if mirror else None,
+        timeout=_REQUEST_SECONDS,
+    )
     lock = threading.Lock()
     total = sum(file.size for file in files)
     done = 0
@@ -183,7 +190,8 @@ def _download(
             # jgo raises RuntimeError where no repository has the file.
             msg = (
                 f"{title} cannot be downloaded: {error}. Its files come from Maven Central; "
-                f"{CACHE_VARIABLE} may point at a cache that holds them"
+                f"{MIRROR_VARIABLE} may name a mirror of it, "
+                f"{CACHE_VARIABLE} a cache that holds them"
             )
             raise DownloadUnavailable(msg) from error
         finally:

