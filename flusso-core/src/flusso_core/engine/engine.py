@@ -181,6 +181,7 @@ class Engine:
             head = await self._retrier.run("asking the source", self._capture.head)
             for lane in self._lanes:
                 await lane.reached(head)
+                await lane.seeded()  # again: a truncate on the way begins a seed
         if once or backfill_only:
             self.stop()
 

@@ -55,13 +55,16 @@ class Retrier:
             if error is not None:
                 self._observer.retrying(what, error, state.upcoming_sleep)
 
+        async def attempt() -> T:  # tenacity awaits what it can tell to be a coroutine function
+            return await operation()
+
         attempts = AsyncRetrying(
             retry=retry_if_exception_type((SourceUnavailable, SinkUnavailable)),
             wait=wait_random_exponential(self._policy.initial, self._policy.maximum),
             before_sleep=told,
             reraise=True,
         )
-        result: T = await attempts(operation)
+        result: T = await attempts(attempt)
         if failures:
             self._observer.recovered(what)
         return result
