@@ -1,0 +1,172 @@
+"""Bulk requests from ready bytes, and what their answers say. No I/O.
+
+A document's JSON is never parsed: it goes into the request as it came. Every write and delete
+carries an external version, so that a late request never replaces what a newer one wrote, and is
+addressed to an alias that belongs to this run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, TypeAlias
+
+from flusso_core.model import Document, document_id_text
+from flusso_sink_opensearch.client import describe, is_block
+
+FILTER_PATH = "errors,items.*.status,items.*.error"
+"""What the answer is reduced to. The status of every item keeps the items in their places:
+one that has nothing to show would be left out, and the others would move up."""
+
+ACTION_BYTES = 256
+"""About what an action line takes, the id left out."""
+
+Generation: TypeAlias = tuple[str, int]
+"""An index by its logical name and its generation."""
+
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class BulkTarget:
+    """Where a generation's documents go, as the beginnings of its action lines."""
+
+    index: bytes
+    delete: bytes
+
+    @classmethod
+    def of(cls, alias: str) -> BulkTarget:
+        """The target that this alias is."""
+        rest = f'{{"_index":{_quote(alias)},"version_type":"external","version":'
+        return cls(index=f'{{"index":{rest}'.encode(), delete=f'{{"delete":{rest}'.encode())
+
+    def lines(self, document: Document) -> bytes:
+        """The document's lines in a bulk request."""
+        identity = f'{document.version},"_id":{_quote(document_id_text(document.id.key))}}}}}\n'
+        if document.body is None:
+            return self.delete + identity.encode()
+        return b"".join((self.index, identity.encode(), document.body, b"\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRequest:
+    """Documents, and the lines of each, in one order."""
+
+    documents: Sequence[Document]
+    lines: Sequence[bytes]
+
+    @property
+    def body(self) -> bytes:
+        """What is sent."""
+        return b"".join(self.lines)
+
+    def halves(self) -> tuple[BulkRequest, BulkRequest]:
+        """Two requests for the same, where the server finds this one too large."""
+        middle = len(self.documents) // 2
+        return (
+            BulkRequest(self.documents[:middle], self.lines[:middle]),
+            BulkRequest(self.documents[middle:], self.lines[middle:]),
+        )
+
+
+def pack(
+    documents: Sequence[Document],
+    targets: Mapping[Generation, BulkTarget],
+    *,
+    max_documents: int,
+    max_bytes: int,
+) -> Iterator[BulkRequest]:
+    """Divide documents into requests, in order, each within the bounds.
+
+    A single document over `max_bytes` makes a request alone: only the server knows its own limit.
+    """
+    start, size = 0, 0
+    lines: list[bytes] = []
+    for at, document in enumerate(documents):
+        index, generation, _ = document.id
+        encoded = targets[index, generation].lines(document)
+        if lines and (size + len(encoded) > max_bytes or len(lines) == max_documents):
+            yield BulkRequest(documents[start:at], lines)
+            start, size, lines = at, 0, []
+        lines.append(encoded)
+        size += len(encoded)
+    if lines:
+        yield BulkRequest(documents[start:], lines)
+
+
+class ItemFate(Enum):
+    """What became of one item of a bulk request."""
+
+    LANDED = auto()
+    THROTTLED = auto()
+    REJECTED = auto()
+    MISSING = auto()
+    """Its index or alias is not there: deleted, or taken away by another run."""
+    FORBIDDEN = auto()
+    """No privilege, or the index is closed: nothing that the document could help."""
+
+
+@dataclass(slots=True)
+class BulkOutcome:
+    """The items of a request that did not land, each with the server's reason."""
+
+    throttled: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
+    rejected: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
+    missing: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
+    forbidden: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
+
+    def add(self, other: BulkOutcome) -> None:
+        """Join what another request gave."""
+        self.throttled += other.throttled
+        self.rejected += other.rejected
+        self.missing += other.missing
+        self.forbidden += other.forbidden
+
+
+def read_answer(answer: Mapping[str, Any], documents: Sequence[Document]) -> BulkOutcome:
+    """What became of a request's documents.
+
+    Raises:
+        ValueError: the answer is not one to this request.
+    """
+    outcome = BulkOutcome()
+    items: Sequence[Mapping[str, Mapping[str, Any]]] = answer.get("items", ())
+    if "errors" not in answer or len(items) != len(documents):
+        msg = f"an answer about {len(items)} documents to a request of {len(documents)}"
+        raise ValueError(msg)
+    if not answer["errors"]:
+        return outcome
+    lists = {
+        ItemFate.THROTTLED: outcome.throttled,
+        ItemFate.REJECTED: outcome.rejected,
+        ItemFate.MISSING: outcome.missing,
+        ItemFate.FORBIDDEN: outcome.forbidden,
+    }
+    for document, item in zip(documents, items, strict=True):
+        (result,) = item.values()
+        error = result.get("error")
+        if error is None:
+            continue
+        fate = item_fate(int(result["status"]), str(error.get("type", "")))
+        if fate is not ItemFate.LANDED:
+            lists[fate].append((document, describe(error)))
+    return outcome
+
+
+def item_fate(status: int, kind: str) -> ItemFate:
+    """What an item's failure means, by its HTTP status and the server's name of it.
+
+    A version conflict has landed: the destination has a newer version. A delete of what is not
+    there has no error at all.
+    """
+    if kind == "version_conflict_engine_exception":
+        return ItemFate.LANDED
+    if kind == "index_not_found_exception":
+        return ItemFate.MISSING
+    if is_block(kind) or status == 429 or status >= 500:
+        return ItemFate.THROTTLED
+    if status in (401, 403) or kind == "index_closed_exception":
+        return ItemFate.FORBIDDEN
+    return ItemFate.REJECTED

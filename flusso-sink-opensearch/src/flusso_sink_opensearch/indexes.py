@@ -1,0 +1,207 @@
+"""Generations: indexes that hold documents, and the aliases by which searches and writes go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opensearchpy.exceptions import NotFoundError, RequestError
+
+from flusso_core.errors import SinkFatal
+from flusso_core.model import IndexMapping, JsonValue, StateRecord
+from flusso_sink_opensearch.client import Cluster, error_type
+from flusso_sink_opensearch.mapping import index_analysis, index_mappings
+from flusso_sink_opensearch.naming import Names, generation_number, write_alias
+from flusso_sink_opensearch.options import OpenSearchOptions
+from flusso_sink_opensearch.state import move_write_alias, taken_over
+
+_log = logging.getLogger(__name__)
+
+_NO_REFRESH = "-1"
+
+
+def gc_deletes_seconds(timeout_secs: float) -> int:
+    """Seconds for which the cluster remembers the version of a deleted document.
+
+    It must be longer than a request can live, so that a write that arrives late does not bring a
+    deleted document back (`index.gc_deletes`, one minute where nobody sets it). A request that
+    this side gave up after `timeout_secs` may still wait in the server's queue or in a proxy:
+    ten times that, and five minutes.
+    """
+    return round(timeout_secs * 10) + 300
+
+
+class Indexes:
+    """The generations of a deployment."""
+
+    def __init__(self, cluster: Cluster, names: Names, options: OpenSearchOptions) -> None:
+        self._cluster = cluster
+        self._names = names
+        self._options = options
+
+    async def begin(self, mapping: IndexMapping, generation: int, epoch: int) -> None:
+        """Create the generation's index unless it is there, and let this run write to it."""
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        if not await self._create(mapping, name, epoch):
+            await self._adopt(mapping, name)
+            await move_write_alias(
+                self._cluster, name, epoch, taken_over(self._cluster, self._names)
+            )
+
+    async def serve(self, mapping: IndexMapping, generation: int) -> None:
+        """Make everything in the generation searchable, then move the aliases to it at once."""
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        logical = self._names.logical(mapping.index)
+        schema = self._names.schema(mapping.index, mapping.schema_hash)
+        with self._cluster.errors(f"moving the alias {logical} to {name}"):
+            indices = self._cluster.client.indices
+            interval = {"index": {"refresh_interval": self._options.refresh_interval}}
+            await indices.put_settings(index=name, body=interval)
+            # Before the aliases move: a search never sees less than it did.
+            await indices.refresh(index=name)
+            actions: list[dict[str, dict[str, str]]] = []
+            for alias in (logical, schema):
+                holders = await self._holders(alias)
+                if name not in holders:
+                    actions.append({"add": {"index": name, "alias": alias}})
+                actions += [
+                    {"remove": {"index": holder, "alias": alias}}
+                    for holder in holders
+                    if holder != name
+                ]
+            if actions:
+                await indices.update_aliases(body={"actions": actions})
+
+    async def drop(self, mapping: IndexMapping, generation: int) -> None:
+        """Delete the generation's index, if it is there and no search sees it.
+
+        Raises:
+            SinkFatal: searches see it.
+        """
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        if await self.serves(mapping.index, name):
+            msg = f"the index {name} is what searches see; it is not dropped"
+            raise SinkFatal(msg)
+        with self._cluster.errors(f"deleting the index {name}"):
+            await self._cluster.client.indices.delete(
+                index=name, params={"ignore_unavailable": "true"}
+            )
+
+    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
+        """The generations of this mapping that exist."""
+        schema = self._names.schema(mapping.index, mapping.schema_hash)
+        with self._cluster.errors(f"listing the generations of {schema}"):
+            found = await self._cluster.client.indices.get_alias(
+                index=f"{schema}_*", params={"expand_wildcards": "all"}
+            )
+        numbers = (generation_number(schema, name) for name in found)
+        return [number for number in numbers if number is not None]
+
+    async def serves(self, index: str, name: str) -> bool:
+        """Whether searches of the logical index see this one."""
+        with self._cluster.errors(f"looking for the alias {self._names.logical(index)}"):
+            return name in await self._holders(self._names.logical(index))
+
+    async def uuids(self, records: Sequence[StateRecord]) -> Mapping[str, str]:
+        """The unique ids of the indexes that hold these records' documents, by logical name.
+
+        An index that is not there is left out. A deleted and restored one has another id.
+        """
+        names = {
+            self._names.data(record.index, record.schema_hash, record.generation): record.index
+            for record in records
+        }
+        if not names:
+            return {}
+        with self._cluster.errors("looking for the indexes of the state records"):
+            found = await self._cluster.client.indices.get_settings(
+                index=",".join(names),
+                name="index.uuid",
+                params={"ignore_unavailable": "true", "expand_wildcards": "all"},
+            )
+        return {
+            names[name]: str(entry["settings"]["index"]["uuid"])
+            for name, entry in found.items()
+            if name in names
+        }
+
+    async def exists(self, name: str) -> bool:
+        """Whether an index is there."""
+        with self._cluster.errors(f"looking for the index {name}"):
+            return bool(await self._cluster.client.indices.exists(index=name))
+
+    async def refresh(self, names: Sequence[str]) -> None:
+        """Make everything in these indexes searchable."""
+        with self._cluster.errors("refreshing indexes"):
+            await self._cluster.client.indices.refresh(
+                index=",".join(names), params={"ignore_unavailable": "true"}
+            )
+
+    async def _holders(self, alias: str) -> Sequence[str]:
+        try:
+            found = await self._cluster.client.indices.get_alias(name=alias)
+        except NotFoundError:
+            return ()
+        return list(found)
+
+    def _mappings(self, mapping: IndexMapping) -> dict[str, JsonValue]:
+        return index_mappings(mapping, auto_subfields=self._options.auto_subfields)
+
+    def _settings(self, mapping: IndexMapping) -> dict[str, JsonValue]:
+        options = self._options
+        return {
+            "gc_deletes": f"{gc_deletes_seconds(options.timeout_secs)}s",
+            **options.settings,
+            "number_of_shards": options.number_of_shards,
+            "number_of_replicas": options.number_of_replicas,
+            "refresh_interval": _NO_REFRESH,
+            "analysis": index_analysis(mapping, options.text_analysis),
+        }
+
+    def _digest(self, mapping: IndexMapping) -> str:
+        """Tells whether what an index was made with is what it would be made with now."""
+        settings = self._settings(mapping)
+        fixed = [
+            self._mappings(mapping), settings["analysis"], settings["number_of_shards"]
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
+
+    async def _create(self, mapping: IndexMapping, name: str, epoch: int) -> bool:
+        """Create the index, with this run's write alias on it from the first moment."""
+        meta = {"flusso": {"index": mapping.index, "made_with": self._digest(mapping)}}
+        body: dict[str, Any] = {
+            "aliases": {write_alias(name, epoch): {"is_hidden": True}},
+            "mappings": {**self._mappings(mapping), "_meta": meta},
+            "settings": {"index": self._settings(mapping)},
+        }
+        with self._cluster.errors(f"creating the index {name}"):
+            try:
+                await self._cluster.client.indices.create(index=name, body=body)
+            except RequestError as error:
+                if error_type(error) == "resource_already_exists_exception":
+                    return False
+                raise
+        return True
+
+    async def _adopt(self, mapping: IndexMapping, name: str) -> None:
+        """Bring an existing index in line with the options, as far as a live index can be."""
+        with self._cluster.errors(f"updating the settings of the index {name}"):
+            indices = self._cluster.client.indices
+            settings: dict[str, object] = {
+                "number_of_replicas": self._options.number_of_replicas,
+                "gc_deletes": self._settings(mapping)["gc_deletes"],
+            }
+            if name in await self._holders(self._names.logical(mapping.index)):
+                settings["refresh_interval"] = self._options.refresh_interval
+            await indices.put_settings(index=name, body={"index": settings})
+            found = await indices.get_mapping(index=name)
+        meta = found[name]["mappings"].get("_meta", {}).get("flusso", {})
+        if meta.get("made_with") != self._digest(mapping):
+            _log.warning(
+                "the index %s was made with other options (auto_subfields, text_analysis or "
+                "number_of_shards); they take effect when the index is made anew",
+                name,
+            )

@@ -1,0 +1,64 @@
+"""The names of what flusso owns in a cluster.
+
+`{prefix}{name}` and `{prefix}{name}_{hash}` are aliases that searches use;
+`{prefix}{name}_{hash}_{n}` is a generation and holds documents; what a run writes goes through an
+alias of its own, `{prefix}{name}_{hash}_{n}_w{epoch}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_EPOCH = re.compile(r"_w([0-9]+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names under one prefix."""
+
+    prefix: str
+
+    @property
+    def meta(self) -> str:
+        """The index of leases and state records."""
+        return f"{self.prefix}flusso_meta"
+
+    @property
+    def quarantine(self) -> str:
+        """The index of refused documents."""
+        return f"{self.prefix}flusso_quarantine"
+
+    def logical(self, index: str) -> str:
+        """The alias that searches use."""
+        return f"{self.prefix}{index}"
+
+    def schema(self, index: str, schema_hash: str) -> str:
+        """The alias on the generation that serves one schema."""
+        return f"{self.prefix}{index}_{schema_hash}"
+
+    def data(self, index: str, schema_hash: str, generation: int) -> str:
+        """The index that holds a generation's documents."""
+        return f"{self.schema(index, schema_hash)}_{generation}"
+
+
+def write_alias(index: str, epoch: int) -> str:
+    """The alias that the run of this epoch writes through."""
+    return f"{index}_w{epoch}"
+
+
+def write_epochs(index: str, aliases: Iterable[str]) -> dict[str, int]:
+    """Those of the aliases that runs write to `index` through, with their epochs."""
+    found: dict[str, int] = {}
+    for alias in aliases:
+        match = _EPOCH.search(alias)
+        if match and alias[: match.start()] == index:
+            found[alias] = int(match[1])
+    return found
+
+
+def generation_number(schema_alias: str, index: str) -> int | None:
+    """The generation that a data index of this schema holds; `None`: it is no such index."""
+    tail = index.removeprefix(f"{schema_alias}_")
+    return int(tail) if tail != index and tail.isdecimal() and tail.isascii() else None

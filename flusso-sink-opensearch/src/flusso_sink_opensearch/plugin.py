@@ -1,0 +1,26 @@
+"""The entry point: registers the sink; the driver is imported when one is made."""
+
+from __future__ import annotations
+
+from flusso_core.hookspecs import SinkContext, SinkPlugin, hookimpl
+from flusso_core.interfaces import Sink
+from flusso_sink_opensearch.options import OpenSearchOptions
+
+
+@hookimpl
+def flusso_sink() -> SinkPlugin:
+    """Register the type `opensearch`."""
+    return SinkPlugin(name="opensearch", options=OpenSearchOptions, create=create)
+
+
+def create(context: SinkContext[OpenSearchOptions]) -> Sink:
+    """Make the sink. Secrets are resolved here; nothing connects yet.
+
+    Raises:
+        ConfigError: a secret's variable is not set, or the URL is not one.
+    """
+    from flusso_sink_opensearch.connection import resolve_connection
+    from flusso_sink_opensearch.sink import OpenSearchSink
+
+    connection = resolve_connection(context.options, context.name)
+    return OpenSearchSink(context.options, connection, prefix=context.prefix)

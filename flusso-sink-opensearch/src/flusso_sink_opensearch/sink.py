@@ -1,0 +1,278 @@
+"""The sink: what the engine drives, made of the parts of this package."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from flusso_core.errors import SinkError, SinkFatal, SinkUnavailable
+from flusso_core.interfaces import Sink, SinkCapabilities
+from flusso_core.model import (
+    Document,
+    Finding,
+    FlushReport,
+    IndexMapping,
+    Rejection,
+    Severity,
+    StateRecord,
+)
+from flusso_sink_opensearch.bulk import (
+    ACTION_BYTES,
+    BulkOutcome,
+    BulkTarget,
+    Generation,
+    pack,
+)
+from flusso_sink_opensearch.client import Cluster, create_client
+from flusso_sink_opensearch.connection import Connection
+from flusso_sink_opensearch.health import check_cluster
+from flusso_sink_opensearch.indexes import Indexes
+from flusso_sink_opensearch.naming import Names, write_alias
+from flusso_sink_opensearch.options import MissingIndexPolicy, OpenSearchOptions
+from flusso_sink_opensearch.quarantine import Quarantine
+from flusso_sink_opensearch.state import Meta, StoredRecord, taken_over
+from flusso_sink_opensearch.writer import BulkWriter
+
+_log = logging.getLogger(__name__)
+
+FLUSHES_IN_FLIGHT = 4
+_OTHER_CONNECTIONS = 4
+"""For the lease, records and aliases while every flush has a request out."""
+
+
+class OpenSearchSink(Sink):
+    """Keeps documents in an OpenSearch cluster, with its memory in the same cluster."""
+
+    def __init__(self, options: OpenSearchOptions, connection: Connection, *, prefix: str) -> None:
+        self._options = options
+        self._connection = connection
+        self._names = Names(prefix)
+        # Action lines count too: what fits the capabilities fits one request.
+        overhead = min(options.batch_size * ACTION_BYTES, options.max_bytes // 2)
+        self._capabilities = SinkCapabilities(
+            records=True,
+            versions=True,
+            flushes_in_flight=FLUSHES_IN_FLIGHT,
+            max_documents=options.batch_size,
+            max_bytes=options.max_bytes - overhead,
+        )
+        self._parts: _Parts | None = None
+        self._targets: dict[Generation, BulkTarget] = {}
+        self._data: dict[Generation, str] = {}
+        self._serving: set[str] = set()
+        self._unrefreshed: set[str] = set()
+        self._uuids: dict[Generation, str] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._connection.url!r}, prefix={self._names.prefix!r})"
+
+    @property
+    def capabilities(self) -> SinkCapabilities:
+        """Records and versions, several flushes at once, bounded by the options."""
+        return self._capabilities
+
+    async def open(self) -> None:
+        """Make the client; the first request connects."""
+        if self._parts is None:
+            client = create_client(
+                self._connection,
+                self._options,
+                connections=FLUSHES_IN_FLIGHT + _OTHER_CONNECTIONS,
+            )
+            self._parts = _Parts(Cluster(client, self._connection), self._names, self._options)
+
+    async def close(self) -> None:
+        """Close the client."""
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.cluster.close()
+
+    async def acquire(self, owner: str) -> int:
+        """Take the lease in `{prefix}flusso_meta`; wait while another run renews it."""
+        return await self._open.meta.acquire(owner)
+
+    async def renew(self) -> None:
+        """Extend the lease."""
+        await self._open.meta.renew()
+
+    async def release(self) -> None:
+        """Give the lease up; where the cluster is away, it ends by itself."""
+        if self._parts is not None:
+            await self._parts.meta.release()
+
+    async def load_records(self) -> Mapping[str, StateRecord]:
+        """The records of indexes whose documents are still there.
+
+        Raises:
+            SinkFatal: an index is gone, and the policy is to stop.
+        """
+        stored = await self._open.meta.load()
+        uuids = await self._open.indexes.uuids([entry.record for entry in stored.values()])
+        records: dict[str, StateRecord] = {}
+        for index, entry in stored.items():
+            uuid = uuids.get(index)
+            if uuid is None or (entry.index_uuid is not None and entry.index_uuid != uuid):
+                self._report_missing(entry.record)
+                continue
+            records[index] = entry.record
+        return records
+
+    async def store_records(self, records: Sequence[StateRecord]) -> None:
+        """Write the records to `{prefix}flusso_meta`, each with its index's unique id."""
+        unknown = [record for record in records if _generation_of(record) not in self._uuids]
+        found = await self._open.indexes.uuids(unknown)
+        for record in unknown:
+            if record.index in found:
+                self._uuids[_generation_of(record)] = found[record.index]
+        await self._open.meta.store(
+            [StoredRecord(record, self._uuids.get(_generation_of(record))) for record in records]
+        )
+
+    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
+        """The generations of this mapping that exist."""
+        return await self._open.indexes.generations(mapping)
+
+    async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Create the index, or take it over from the run before."""
+        epoch = self._open.meta.epoch
+        await self._open.indexes.begin(mapping, generation, epoch)
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        where = (mapping.index, generation)
+        self._targets[where] = BulkTarget.of(write_alias(name, epoch))
+        self._data[where] = name
+        self._uuids.pop(where, None)
+        if await self._open.indexes.serves(mapping.index, name):
+            self._serving.add(name)
+
+    async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Refresh the index, give it the configured `refresh_interval`, move the aliases."""
+        await self._open.indexes.serve(mapping, generation)
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        schema = self._names.schema(mapping.index, "")
+        self._serving = {other for other in self._serving if not other.startswith(schema)}
+        self._serving.add(name)
+
+    async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Delete the index of a generation that searches do not see."""
+        await self._open.indexes.drop(mapping, generation)
+        where = (mapping.index, generation)
+        self._targets.pop(where, None)
+        self._uuids.pop(where, None)
+        self._unrefreshed.discard(self._data.pop(where, ""))
+
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        """Write the documents in as few bulk requests as the bounds allow, one after another."""
+        if not documents:
+            return FlushReport()
+        touched = self._touched(documents)
+        served = touched & self._serving
+        outcome = BulkOutcome()
+        requests = pack(
+            documents,
+            self._targets,
+            max_documents=self._options.batch_size,
+            max_bytes=self._options.max_bytes,
+        )
+        for request in requests:
+            outcome.add(await self._open.writer.send(request, refresh=caught_up and bool(served)))
+        if caught_up:
+            self._unrefreshed -= served
+            await self._refresh_rest()
+        else:
+            self._unrefreshed |= served
+        await self._raise_for_all(outcome, len(documents))
+        return FlushReport(
+            throttled=tuple(document.id for document, _ in outcome.throttled),
+            rejected=tuple(Rejection(*refused) for refused in outcome.rejected),
+        )
+
+    async def quarantine(self, rejections: Sequence[Rejection]) -> None:
+        """Keep refused documents in `{prefix}flusso_quarantine`."""
+        await self._open.quarantine.put(rejections)
+
+    async def check(self) -> Sequence[Finding]:
+        """Whether the cluster answers, is OpenSearch, lets this user in, has the plugins."""
+        try:
+            return await check_cluster(self._open.cluster, self._names, self._options)
+        except SinkError as error:
+            return [Finding(Severity.ERROR, self._connection.url, str(error))]
+
+    @property
+    def _open(self) -> _Parts:
+        if self._parts is None:
+            msg = "the sink is not open"
+            raise SinkFatal(msg)
+        return self._parts
+
+    def _touched(self, documents: Sequence[Document]) -> set[str]:
+        generations = {(document.id.index, document.id.generation) for document in documents}
+        unknown = generations - self._targets.keys()
+        if unknown:
+            index, generation = min(unknown)
+            msg = f"generation {generation} of {index} was not begun; nothing can be written to it"
+            raise SinkFatal(msg)
+        return {self._data[where] for where in generations}
+
+    async def _refresh_rest(self) -> None:
+        """Make searchable what earlier flushes left for later, now that nothing waits."""
+        rest = sorted(self._unrefreshed)
+        if rest:
+            await self._open.indexes.refresh(rest)
+            self._unrefreshed.difference_update(rest)
+
+    async def _raise_for_all(self, outcome: BulkOutcome, count: int) -> None:
+        """Raise for what is wrong with an index or the run, and not with a document."""
+        url = self._connection.url
+        if outcome.missing:
+            document, reason = outcome.missing[0]
+            where = (document.id.index, document.id.generation)
+            name = self._data[where]
+            if await self._open.indexes.exists(name):
+                raise SinkFatal(taken_over(self._open.cluster, self._names))
+            if self._options.on_missing_index is MissingIndexPolicy.RESEED:
+                cure = "start flusso again and it is filled afresh"
+            else:
+                cure = "restore it, or set on_missing_index to reseed and start flusso again"
+            msg = f"the index {name} at {url} was deleted under a running flusso; {cure}: {reason}"
+            raise SinkFatal(msg)
+        if outcome.forbidden:
+            document, reason = outcome.forbidden[0]
+            name = self._data[document.id.index, document.id.generation]
+            msg = (
+                f"the index {name} at {url} does not take writes from the user of the sink "
+                f"{self._connection.sink}: {reason}; open the index or grant the privilege"
+            )
+            raise SinkFatal(msg)
+        if outcome.throttled:
+            reason = outcome.throttled[0][1]
+            if len(outcome.throttled) == count:
+                msg = f"OpenSearch at {url} takes no documents for now: {reason}"
+                raise SinkUnavailable(msg)
+            _log.info(
+                "%d of %d documents are tried again: %s", len(outcome.throttled), count, reason
+            )
+
+    def _report_missing(self, record: StateRecord) -> None:
+        name = self._names.data(record.index, record.schema_hash, record.generation)
+        what = f"the index {name} at {self._connection.url} was deleted or replaced"
+        if self._options.on_missing_index is MissingIndexPolicy.STOP:
+            msg = f"{what}; restore it, or set on_missing_index to reseed and it is filled afresh"
+            raise SinkFatal(msg)
+        _log.warning("%s; %s is filled afresh", what, record.index)
+
+
+class _Parts:
+    """What an open sink is made of."""
+
+    def __init__(self, cluster: Cluster, names: Names, options: OpenSearchOptions) -> None:
+        self.cluster = cluster
+        self.meta = Meta(cluster, names)
+        self.indexes = Indexes(cluster, names, options)
+        self.writer = BulkWriter(cluster, options)
+        self.quarantine = Quarantine(
+            cluster, names, limit=options.quarantine_limit, max_bytes=options.max_bytes
+        )
+
+
+def _generation_of(record: StateRecord) -> Generation:
+    return (record.index, record.generation)
