@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
@@ -91,7 +92,7 @@ def check(
         # pydantic's own text quotes the input, which may be a secret: it is not passed on.
         found = error.errors(include_url=False, include_input=False)
     for place, item in _deepest(found, values):
-        problems.add(path + place, _message(item, model, also_known))
+        problems.add(path + place, _message(item, model, also_known, _at(values, place)))
     return None
 
 
@@ -127,6 +128,12 @@ def _data_path(error: ErrorDetails, values: JsonValue) -> Path:
     return tuple(path)
 
 
+def _at(value: JsonValue, path: Path) -> JsonValue:
+    for part in path:
+        _, value = _step(value, part)
+    return value
+
+
 def _step(value: JsonValue, part: str | int) -> tuple[bool, JsonValue]:
     """Whether the value has such a key or element, and what it holds."""
     if isinstance(value, Mapping) and isinstance(part, str) and part in value:
@@ -136,7 +143,9 @@ def _step(value: JsonValue, part: str | int) -> tuple[bool, JsonValue]:
     return False, None
 
 
-def _message(error: ErrorDetails, model: type[BaseModel], also_known: Sequence[str]) -> str:
+def _message(
+    error: ErrorDetails, model: type[BaseModel], also_known: Sequence[str], value: JsonValue
+) -> str:
     kind = error["type"]
     context = error.get("ctx", {})
     match kind:
@@ -147,9 +156,11 @@ def _message(error: ErrorDetails, model: type[BaseModel], also_known: Sequence[s
             known = [*_known_keys(model, place), *(also_known if not place else ())]
             return unknown("key", str(name), known)
         case "literal_error" | "enum":
-            return f"expected {context.get('expected', 'another value')}"
+            return _choices(str(context.get("expected", "another value")), value)
         case "value_error" | "assertion_error":
             return str(context.get("error", "not valid"))
+        case "too_short":
+            return f"expected at least {context.get('min_length')} of them"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             bound = next(context[key] for key in ("gt", "ge", "lt", "le") if key in context)
             return f"expected a number {_COMPARISONS[kind]} {bound}"
@@ -163,6 +174,16 @@ _TYPE_ENDINGS = ("_type", "_parsing", "_parsing_size", "_from_float", "_sub_type
 
 def _first_word(kind: str) -> str:
     return "frozen_set" if kind.startswith("frozen_set") else kind.split("_", 1)[0]
+
+
+def _choices(expected: str, value: JsonValue) -> str:
+    """What pydantic writes as `'a', 'b' or <Kind.C: 'c'>`, with the nearest one."""
+    names = re.findall(r"'([^']*)'", expected)
+    if not names:
+        return f"expected {expected}"
+    near = get_close_matches(value, names, n=1) if isinstance(value, str) else ()
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"expected {' or '.join([', '.join(names[:-1]), names[-1]][len(names) < 2 :])}{hint}"
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:
