@@ -145,7 +145,7 @@ def differing_places(expected: object, actual: object, path: str = "") -> Iterat
         for number, (one, other) in enumerate(zip(before, after, strict=False)):
             yield from differing_places(one, other, f"{path}[{number}]")
     elif isinstance(expected, bool) != isinstance(actual, bool) or expected != actual:
-        yield f"{path}: {_show(cast('object', expected))} → {_show(actual)}"
+        yield f"{path}: {_show(expected)} → {_show(actual)}"  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _show(value: object) -> str:
