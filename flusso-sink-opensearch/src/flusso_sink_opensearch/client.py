@@ -153,7 +153,7 @@ class Cluster:
                 f"{doing}: the user of the sink {self.connection.sink} may not do this on "
                 f"OpenSearch at {self.url} (403): {reason}; grant the privilege that it names"
             )
-        if status in {403, 429} or (isinstance(status, int) and status >= 500):
+        if status in {403, 408, 429} or (isinstance(status, int) and status >= 500):
             return SinkUnavailable(f"{doing}: OpenSearch at {self.url} ({status}): {reason}")
         return SinkFatal(f"{doing}: OpenSearch at {self.url} refused it ({status}): {reason}")
 

@@ -1,0 +1,133 @@
+"""Indexes, aliases and what searches see, on a real server."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flusso_core.errors import SinkFatal
+from flusso_core.model import FlushReport
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+pytestmark = pytest.mark.integration
+
+
+async def aliases(bench: Bench, index: str) -> set[str]:
+    found = await bench.raw.indices.get_alias(index=index)
+    return {name.removeprefix(bench.prefix) for name in found[index]["aliases"]}
+
+
+async def test_a_generation_seeds_apart_and_then_serves(bench: Bench) -> None:
+    """Searches see nothing of a generation before it is complete, and then all of it."""
+    sink = await bench.users(refresh_interval="7s")
+    settings = await bench.raw.indices.get_settings(index=bench.data)
+    assert settings[bench.data]["settings"]["index"]["refresh_interval"] == "-1"
+    assert await aliases(bench, bench.data) == {"users_abc123_1_w1"}
+    await sink.flush([bench.document("1", 1, {"name": "a"})], caught_up=False)
+    await sink.serve_generation(bench.mapping, 1)
+    await sink.serve_generation(bench.mapping, 1)
+    assert await aliases(bench, bench.data) == {"users", "users_abc123", "users_abc123_1_w1"}
+    for alias in ("users", "users_abc123"):
+        assert await bench.hits(f"{bench.prefix}{alias}") == {"1": {"name": "a"}}
+    settings = await bench.raw.indices.get_settings(index=bench.data)
+    assert settings[bench.data]["settings"]["index"]["refresh_interval"] == "7s"
+
+
+async def test_the_alias_moves_to_the_next_generation_at_once(bench: Bench) -> None:
+    """D4: the old one serves until the new one does, and is dropped only then."""
+    sink = await bench.users()
+    await sink.flush([bench.document("1", 1, {"name": "old"})], caught_up=False)
+    await sink.serve_generation(bench.mapping, 1)
+    await sink.begin_generation(bench.mapping, 2)
+    assert sorted(await sink.generations(bench.mapping)) == [1, 2]
+    await sink.flush([bench.document("1", 2, {"name": "new"}, generation=2)], caught_up=False)
+    logical = f"{bench.prefix}users"
+    assert await bench.hits(logical) == {"1": {"name": "old"}}
+    with pytest.raises(SinkFatal, match="is what searches see"):
+        await sink.drop_generation(bench.mapping, 1)
+    await sink.serve_generation(bench.mapping, 2)
+    assert await bench.hits(logical) == {"1": {"name": "new"}}
+    await sink.drop_generation(bench.mapping, 1)
+    await sink.drop_generation(bench.mapping, 1)
+    assert await sink.generations(bench.mapping) == [2]
+
+
+async def test_an_alias_leaves_whatever_index_held_it(bench: Bench) -> None:
+    """An index of another program under the logical name serves until ours is ready."""
+    old = f"{bench.prefix}users_rust"
+    await bench.raw.indices.create(index=old, body={"aliases": {f"{bench.prefix}users": {}}})
+    sink = await bench.users()
+    assert await aliases(bench, old) == {"users"}
+    await sink.serve_generation(bench.mapping, 1)
+    assert await aliases(bench, old) == set()
+    assert "users" in await aliases(bench, bench.data)
+
+
+async def test_an_index_in_the_place_of_the_alias_is_an_error_that_names_it(bench: Bench) -> None:
+    await bench.raw.indices.create(index=f"{bench.prefix}users")
+    sink = await bench.users()
+    with pytest.raises(SinkFatal, match=f"alias {bench.prefix}users to .*same name"):
+        await sink.serve_generation(bench.mapping, 1)
+
+
+async def test_a_restart_writes_on_to_the_same_generation(bench: Bench) -> None:
+    first = await bench.users()
+    await first.flush([bench.document("1", 1, {"name": "a"})], caught_up=False)
+    await first.serve_generation(bench.mapping, 1)
+    await first.release()
+    second = await bench.users(refresh_interval="3s")
+    assert await aliases(bench, bench.data) == {"users", "users_abc123", "users_abc123_1_w2"}
+    await second.flush([bench.document("2", 2, {"name": "b"})], caught_up=True)
+    assert (await bench.hits(f"{bench.prefix}users")).keys() == {"1", "2"}
+    settings = await bench.raw.indices.get_settings(index=bench.data)
+    assert settings[bench.data]["settings"]["index"]["refresh_interval"] == "3s"
+
+
+async def test_a_restart_leaves_a_seeding_generation_unrefreshed(bench: Bench) -> None:
+    first = await bench.users()
+    await first.release()
+    await bench.users()
+    settings = await bench.raw.indices.get_settings(index=bench.data)
+    assert settings[bench.data]["settings"]["index"]["refresh_interval"] == "-1"
+
+
+async def test_options_that_an_index_cannot_take_any_more_are_named(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await bench.users()
+    await first.release()
+    with caplog.at_level(logging.WARNING):
+        second = await bench.users()
+        await second.release()
+        assert not caplog.records
+        await bench.users(auto_subfields=False)
+    assert f"{bench.data} was made with other options" in caplog.text
+
+
+async def test_beginning_twice_changes_nothing(bench: Bench) -> None:
+    sink = await bench.users()
+    await sink.flush([bench.document("1", 1, {"name": "a"})], caught_up=False)
+    await sink.begin_generation(bench.mapping, 1)
+    assert await sink.flush([bench.document("1", 2, {"name": "b"})], caught_up=False) == (
+        FlushReport()
+    )
+    assert await bench.get("1") == {"name": "b"}
+
+
+async def test_settings_of_the_user_reach_the_index(bench: Bench) -> None:
+    await bench.users(number_of_shards=2, settings={"index.mapping.nested_objects.limit": 77})
+    found = await bench.raw.indices.get_settings(index=bench.data)
+    settings = found[bench.data]["settings"]["index"]
+    assert settings["number_of_shards"] == "2"
+    assert settings["mapping"]["nested_objects"]["limit"] == "77"
+
+
+async def test_a_document_never_changes_the_mapping(bench: Bench) -> None:
+    """D1: `dynamic: strict`."""
+    await bench.users()
+    found = await bench.raw.indices.get_mapping(index=bench.data)
+    assert found[bench.data]["mappings"]["dynamic"] == "strict"
