@@ -80,6 +80,21 @@ def document_key(text: str) -> str:
     return key
 
 
+def logical_name(text: str) -> str:
+    """The name of an index or a sink: as an unquoted identifier, folded to lower case.
+
+    Raises:
+        PydanticCustomError: it has other characters than letters, digits and `_`, begins with a
+            digit, or is too long.
+    """
+    name = text.strip().lower()
+    if not _UNQUOTED.fullmatch(name):
+        raise _error("a name has letters, digits and _, and begins with no digit")
+    if len(name) > MAX_NAME:
+        raise _error(f"a name has {MAX_NAME} characters at most")
+    return name
+
+
 def key_columns(value: object) -> tuple[str, ...]:
     """A column, or a list of different columns.
 
@@ -100,5 +115,6 @@ def _error(message: str) -> PydanticCustomError:
 
 
 Identifier: TypeAlias = Annotated[str, AfterValidator(identifier)]
+LogicalName: TypeAlias = Annotated[str, AfterValidator(logical_name)]
 Table: TypeAlias = Annotated[TableReference, PlainValidator(table_reference)]
 KeyColumns: TypeAlias = Annotated[tuple[str, ...], PlainValidator(key_columns)]
