@@ -1,0 +1,190 @@
+"""Documents, assembled by Postgres: the builder's asyncio shell around the SQL of `sql`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from flusso_core.errors import SourceFatal
+from flusso_core.hookspecs import SourceContext
+from flusso_core.interfaces import DocumentBuilder
+from flusso_core.model import (
+    BuiltDocument,
+    Change,
+    Finding,
+    IndexKeys,
+    IndexMapping,
+    Key,
+    KeyRange,
+    Page,
+    RootTruncated,
+)
+from flusso_core.schema import project_mapping
+from flusso_source_postgres import ranges
+from flusso_source_postgres.catalogue import read_tables
+from flusso_source_postgres.findings import find
+from flusso_source_postgres.options import PostgresOptions
+from flusso_source_postgres.resolver import Resolver
+from flusso_source_postgres.sizing import Sizing
+from flusso_source_postgres.sql.compiled import CompiledIndex, compile_index, table_names
+from flusso_source_postgres.statements import Statements
+
+CHUNK = 1000
+"""Most documents that one statement builds."""
+
+
+class PostgresBuilder(DocumentBuilder):
+    """Builds documents of the schemas' indexes from the current rows.
+
+    A document is JSON text that Postgres puts together and Python passes on as bytes. Nothing
+    holds a connection or a snapshot between two chunks, except a `resolve` that streams more
+    keys than fit into one.
+    """
+
+    def __init__(self, context: SourceContext[PostgresOptions]) -> None:
+        """Make the builder; nothing connects before `open`.
+
+        Args:
+            context: the source's options and the enabled indexes' schemas.
+        """
+        self._options = context.options
+        self._schemas = context.schemas
+        self._statements: Statements | None = None
+        self._indexes: dict[str, CompiledIndex] = {}
+        self._sizing: dict[str, Sizing] = {}
+
+    async def open(self) -> None:
+        """Connect, read the catalogue, and compile and try every index's statement.
+
+        Raises:
+            SourceUnavailable: the server is not there.
+            SourceFatal: it refuses, or a schema does not fit its tables.
+        """
+        options = self._options
+        statements = Statements(
+            options.target(os.environ), options.build_workers + options.backfill_workers + 1
+        )
+        try:
+            async with await statements.connect() as connection:
+                tables = await read_tables(
+                    connection, {name for schema in self._schemas for name in table_names(schema)}
+                )
+            self._indexes = {
+                schema.index: compile_index(schema, tables) for schema in self._schemas
+            }
+            self._sizing = {name: Sizing() for name in self._indexes}
+            await statements.open()
+            for compiled in self._indexes.values():
+                await statements.fetch(
+                    compiled.build, [[] for _ in range(compiled.key_size)], _reading(compiled)
+                )
+        except BaseException:
+            await statements.close()
+            raise
+        self._statements = statements
+
+    async def close(self) -> None:
+        """Close every connection."""
+        statements, self._statements = self._statements, None
+        if statements is not None:
+            await statements.close()
+
+    def mappings(self) -> Mapping[str, IndexMapping]:
+        """Logical index name to its mapping, from the schema alone."""
+        return {schema.index: project_mapping(schema) for schema in self._schemas}
+
+    async def resolve(
+        self, changes: Sequence[Change]
+    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+        """Stream the keys of every document that any of the changes touches."""
+        resolver = Resolver(self._running(), self._indexes.values())
+        async with aclosing(resolver.resolve(changes)) as found:
+            async for one in found:
+                yield one
+
+    async def build(
+        self, index: str, keys: Sequence[Key]
+    ) -> AsyncGenerator[Sequence[BuiltDocument], None]:
+        """Read each key's document, in chunks whose size follows that of the documents."""
+        compiled, sizing = self._indexes[index], self._sizing[index]
+        start = 0
+        while start < len(keys):
+            chunk = keys[start : start + sizing.documents(CHUNK)]
+            start += len(chunk)
+            yield await self._build(compiled, sizing, chunk)
+
+    async def _build(
+        self, compiled: CompiledIndex, sizing: Sizing, keys: Sequence[Key]
+    ) -> Sequence[BuiltDocument]:
+        columns = [list(texts) for texts in zip(*keys, strict=True)]
+        result = await self._running().fetch(compiled.build, columns, _reading(compiled))
+        bodies: list[bytes | None] = [None] * len(keys)
+        size = 0
+        get = result.get_value
+        for row in range(result.ntuples):
+            body = _body(get(row, 1), compiled)
+            size += len(body)
+            bodies[int.from_bytes(get(row, 0) or b"") - 1] = body
+        sizing.note(result.ntuples, size)
+        return list(map(BuiltDocument, keys, bodies))
+
+    async def ranges(self, index: str, count: int) -> Sequence[KeyRange]:
+        """Divide the root table's keys by a sample of them."""
+        return await ranges.divide(self._running(), self._indexes[index], count)
+
+    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+        """Read the next root rows of the range; fewer than `limit` where documents are large."""
+        compiled, sizing = self._indexes[index], self._sizing[index]
+        limit = sizing.documents(limit)
+        lower = after if after is not None else span.lower
+        statement = compiled.page(
+            lower=lower is not None, upper=span.upper is not None, limit=limit
+        )
+        result = await self._running().fetch(
+            statement, [*(lower or ()), *(span.upper or ())], _reading(compiled)
+        )
+        width = compiled.key_size
+        documents: list[BuiltDocument] = []
+        key: Key = ()
+        size = 0
+        get = result.get_value
+        for row in range(result.ntuples):
+            key = tuple([(get(row, column) or b"").decode() for column in range(width)])
+            value = get(row, width)
+            if value is not None:
+                size += len(value)
+                documents.append(BuiltDocument(key, value.replace(b"\n", b" ")))
+        sizing.note(len(documents), size)
+        return Page(documents, cursor=key if result.ntuples == limit else None)
+
+    async def estimate(self, index: str) -> int | None:
+        """About how many rows the root table has; exact where it is small."""
+        return await ranges.estimate(self._running(), self._indexes[index])
+
+    async def check(self) -> Sequence[Finding]:
+        """What the schemas ask for that the database does not have; works without `open`."""
+        target = self._options.target(os.environ)
+        statements = Statements(target, 1)
+        async with await statements.connect() as connection:
+            return await find(connection, self._schemas)
+
+    def _running(self) -> Statements:
+        if self._statements is None:
+            raise SourceFatal("the Postgres builder is not open")
+        return self._statements
+
+
+def _reading(compiled: CompiledIndex) -> str:
+    schema = compiled.schema
+    where = f" ({schema.origin})" if schema.origin else ""
+    return f"read documents of index {schema.index!r}{where}"
+
+
+def _body(value: bytes | None, compiled: CompiledIndex) -> bytes:
+    if value is None:
+        # Taken for "no row", it would delete a document whose row is there.
+        raise SourceFatal(f"cannot {_reading(compiled)}: a document came out as NULL")
+    # Within strings a line feed is always escaped; elsewhere it is only white space, which a
+    # `json` column keeps. A document is one line.
+    return value.replace(b"\n", b" ")

@@ -1,0 +1,221 @@
+"""What the schemas ask for that the database does not have, found without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import LiteralString
+
+import psycopg
+
+from flusso_core.errors import SourceFatal
+from flusso_core.model import FieldType, Finding, Severity, TableName
+from flusso_core.schema.model import (
+    AggregateField,
+    Field,
+    Filter,
+    GeoField,
+    IndexSchema,
+    JoinField,
+    MapField,
+    ObjectField,
+    RawFilter,
+    ScalarField,
+)
+from flusso_source_postgres.catalogue import Column, Table, read_tables
+from flusso_source_postgres.connection import Connection, source_error
+from flusso_source_postgres.sql.compiled import CompiledIndex, compile_index, table_names
+from flusso_source_postgres.sql.rows import Tables
+from flusso_source_postgres.sql.text import identifier, table_name
+from flusso_source_postgres.statements import run
+
+_FITTING: dict[FieldType, tuple[str, ...]] = {
+    FieldType.SHORT: ("smallint",),
+    FieldType.INTEGER: ("integer", "smallint"),
+    FieldType.LONG: ("bigint", "integer", "smallint", "oid"),
+    FieldType.FLOAT: ("real", "double precision", "numeric", "smallint", "integer"),
+    FieldType.DOUBLE: ("double precision", "real", "numeric", "smallint", "integer", "bigint"),
+    FieldType.DECIMAL: (
+        *("numeric", "money", "smallint", "integer", "bigint"),
+        *("real", "double precision"),
+    ),
+    FieldType.BOOLEAN: ("boolean",),
+    FieldType.DATE: ("date", "timestamp without time zone", "timestamp with time zone"),
+    FieldType.TIMESTAMP: (
+        *("timestamp with time zone", "timestamp without time zone", "date"),
+        *("time without time zone", "time with time zone"),
+    ),
+    FieldType.BINARY: ("bytea",),
+    FieldType.JSON: ("json", "jsonb"),
+    FieldType.MAP: ("json", "jsonb"),
+}
+"""Column types whose every value the mapping of a field type takes. Text types take anything."""
+
+_LEADING: LiteralString = """
+SELECT i.indrelid, a.attname
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE i.indrelid = ANY(%s::oid[]) AND i.indisvalid AND i.indpred IS NULL
+"""
+
+
+async def find(connection: Connection, schemas: Sequence[IndexSchema]) -> list[Finding]:
+    """Everything that stands in the way of building the schemas' documents, or makes it slow."""
+    names = {name for schema in schemas for name in table_names(schema)}
+    tables = await read_tables(connection, names)
+    found = [finding for name in sorted(names) for finding in _table(name, tables.get(name))]
+    compiled: list[CompiledIndex] = []
+    for schema in schemas:
+        try:
+            compiled.append(compile_index(schema, tables))
+        except SourceFatal as error:
+            if table_names(schema) <= tables.keys():  # else it is said above
+                found.append(Finding(Severity.ERROR, _subject(schema), str(error)))
+    for one in compiled:
+        found += await _statement(connection, one)
+        found += _types(one.schema.fields, one.tables[one.schema.table], one)
+        found += _key(one)
+    return [*dict.fromkeys(found), *await _indexes(connection, compiled, tables)]
+
+
+def _table(name: TableName, table: Table | None) -> Iterator[Finding]:
+    subject = f"table {name}"
+    if table is None:
+        yield Finding(
+            Severity.ERROR, subject, "does not exist", "create it, or correct the schema file"
+        )
+    elif not table.readable:
+        quoted = table_name(name)
+        schema = identifier(name.schema)
+        yield Finding(
+            Severity.ERROR,
+            subject,
+            "the role may not read it",
+            f"GRANT USAGE ON SCHEMA {schema} TO …; GRANT SELECT ON {quoted} TO …",
+        )
+    elif table.hidden_rows:
+        yield Finding(
+            Severity.ERROR,
+            subject,
+            "a row security policy hides rows from the role",
+            "ALTER ROLE … BYPASSRLS, or connect as the table's owner",
+        )
+
+
+async def _statement(connection: Connection, compiled: CompiledIndex) -> list[Finding]:
+    """Try the statement that builds documents, and each raw filter on its own."""
+    found: list[Finding] = []
+    for table, raw in _raw_filters(compiled.schema):
+        statement = f"SELECT FROM {table_name(table)} WHERE ({raw.sql}\n) LIMIT 0"
+        if (error := await _try(connection, statement, [])) is not None:
+            message = f"raw filter on {table}: {error}"
+            found.append(Finding(Severity.ERROR, _subject(compiled.schema), message))
+    if found or any(not compiled.tables[name].readable for name in table_names(compiled.schema)):
+        return found
+    empty: list[list[str]] = [[] for _ in range(compiled.key_size)]
+    if (error := await _try(connection, compiled.build, empty)) is not None:
+        found.append(Finding(Severity.ERROR, _subject(compiled.schema), error))
+    return found
+
+
+async def _try(
+    connection: Connection, statement: str, parameters: Sequence[Sequence[str]]
+) -> str | None:
+    try:
+        await run(connection, statement, parameters)
+    except psycopg.Error as error:
+        if connection.closed:
+            raise source_error(error, "check the schemas") from error
+        return " ".join(str(error).split())
+    return None
+
+
+def _raw_filters(schema: IndexSchema) -> Iterator[tuple[TableName, RawFilter]]:
+    when: tuple[Filter, ...] = () if schema.soft_delete is None else schema.soft_delete.when
+    both = (*schema.filters, *when)
+    yield from ((schema.table, one) for one in both if isinstance(one, RawFilter))
+    yield from _raw_below(schema.fields)
+
+
+def _raw_below(fields: Sequence[Field]) -> Iterator[tuple[TableName, RawFilter]]:
+    for field in fields:
+        if isinstance(field, JoinField | AggregateField):
+            yield from ((field.table, one) for one in field.filters if isinstance(one, RawFilter))
+        if isinstance(field, JoinField | ObjectField):
+            yield from _raw_below(field.fields)
+
+
+def _types(fields: Sequence[Field], table: Table, compiled: CompiledIndex) -> Iterator[Finding]:
+    for field in fields:
+        match field:
+            case ScalarField():
+                column = table.column(field.column)
+                if column is not None and not _fits(field.type, column):
+                    yield _mismatch(field.name, str(field.type), column, table, compiled)
+            case MapField():
+                column = table.column(field.column)
+                if column is not None and not _fits(FieldType.MAP, column):
+                    yield _mismatch(field.name, "map", column, table, compiled)
+            case GeoField(lat=str(lat), lon=str(lon)):
+                for name in (lat, lon):
+                    column = table.column(name)
+                    if column is not None and not _fits(FieldType.DECIMAL, column):
+                        yield _mismatch(field.name, "geo", column, table, compiled)
+            case ObjectField():
+                yield from _types(field.fields, table, compiled)
+            case JoinField():
+                yield from _types(field.fields, compiled.tables[field.table], compiled)
+            case _:
+                pass
+
+
+def _fits(field_type: FieldType, column: Column) -> bool:
+    fitting = _FITTING.get(field_type)
+    base = column.base_type.removesuffix("[]")
+    return fitting is None or base in fitting or base.endswith(".hstore")
+
+
+def _mismatch(
+    name: str, field_type: str, column: Column, table: Table, compiled: CompiledIndex
+) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        _subject(compiled.schema),
+        f"field {name!r} is of type {field_type}, and column {column.name!r} of {table.name} is "
+        f"{column.type_name}: values that do not fit are refused or not searchable",
+        "change the field's type, or use `custom`",
+    )
+
+
+def _key(compiled: CompiledIndex) -> Iterator[Finding]:
+    root = compiled.tables[compiled.schema.table]
+    key = set(compiled.schema.primary_key or ())
+    if not any(index.not_null and key.issuperset(index.columns) for index in root.indexes):
+        columns = ", ".join(identifier(one) for one in compiled.schema.primary_key or ())
+        yield Finding(
+            Severity.ERROR,
+            _subject(compiled.schema),
+            f"nothing makes the key ({columns}) of {root.name} unique and not null",
+            f"ALTER TABLE {table_name(root.name)} ADD PRIMARY KEY ({columns})",
+        )
+
+
+async def _indexes(
+    connection: Connection, compiled: Sequence[CompiledIndex], tables: Tables
+) -> list[Finding]:
+    cursor = await connection.execute(_LEADING, [[table.oid for table in tables.values()]])
+    leading = set(await cursor.fetchall())
+    wanted = dict.fromkeys(lookup for one in compiled for lookup in one.lookups)
+    return [
+        Finding(
+            Severity.WARNING,
+            f"table {name}",
+            f"no index on {column!r}, by which rows are found: each time the whole table is read",
+            f"CREATE INDEX CONCURRENTLY ON {table_name(name)} ({identifier(column)})",
+        )
+        for name, column in wanted
+        if (tables[name].oid, column) not in leading
+    ]
+
+
+def _subject(schema: IndexSchema) -> str:
+    return f"index {schema.index!r}" + (f" ({schema.origin})" if schema.origin else "")

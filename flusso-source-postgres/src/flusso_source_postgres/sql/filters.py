@@ -1,0 +1,89 @@
+"""A schema's filters as SQL conditions over the one table in their scope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flusso_core.schema.model import (
+    Comparison,
+    Filter,
+    IndexSchema,
+    Operator,
+    RawFilter,
+    Scalar,
+    SoftDelete,
+)
+from flusso_source_postgres.catalogue import Table
+from flusso_source_postgres.sql.text import identifier, literal
+
+_BINARY = {
+    Operator.EQ: "=",
+    Operator.NEQ: "<>",
+    Operator.LT: "<",
+    Operator.LTE: "<=",
+    Operator.GT: ">",
+    Operator.GTE: ">=",
+}
+_PATTERN = {Operator.LIKE: "LIKE", Operator.ILIKE: "ILIKE"}
+_STRINGS = frozenset({"text", "character varying", "character", "name"})
+
+
+def conditions(filters: Sequence[Filter], table: Table) -> list[str]:
+    """One SQL condition a filter, each in parentheses. Columns stand unqualified.
+
+    As everywhere in SQL, a comparison with NULL is neither true nor false: the row does not pass.
+    """
+    return [f"({_condition(one, table)})" for one in filters]
+
+
+def qualifies(schema: IndexSchema, table: Table) -> list[str]:
+    """Conditions that together say whether a root row has a document."""
+    found = conditions(schema.filters, table)
+    if schema.soft_delete is not None:
+        found.append(f"({_alive(schema.soft_delete, table)})")
+    return found
+
+
+def _alive(soft_delete: SoftDelete, table: Table) -> str:
+    column = table.column(soft_delete.column)
+    name = identifier(soft_delete.column)
+    boolean = column is not None and column.base_type == "boolean"
+    deleted = [name if boolean else f"{name} IS NOT NULL"]
+    deleted += conditions(soft_delete.when, table)
+    return f"({' AND '.join(deleted)}) IS NOT TRUE"
+
+
+def _condition(one: Filter, table: Table) -> str:
+    if isinstance(one, RawFilter):
+        # On a line of its own: a comment at the end of it must not swallow the parenthesis.
+        return f"{one.sql}\n"
+    return _comparison(one, table)
+
+
+def _comparison(one: Comparison, table: Table) -> str:
+    name = identifier(one.column)
+    values = [_value(value) for value in one.values]
+    match one.op:
+        case Operator.IS_NULL:
+            return f"{name} IS NULL"
+        case Operator.IS_NOT_NULL:
+            return f"{name} IS NOT NULL"
+        case Operator.IN:
+            return f"{name} IN ({', '.join(values)})" if values else "false"
+        case Operator.NOT_IN:
+            return f"{name} NOT IN ({', '.join(values)})" if values else "true"
+        case Operator.BETWEEN:
+            return f"{name} BETWEEN {values[0]} AND {values[1]}"
+        case Operator.LIKE | Operator.ILIKE:
+            column = table.column(one.column)
+            text = column is not None and column.base_type in _STRINGS
+            return f"{name}{'' if text else '::text'} {_PATTERN[one.op]} {values[0]}"
+        case _:
+            return f"{name} {_BINARY[one.op]} {values[0]}"
+
+
+def _value(value: Scalar) -> str:
+    """A literal without a type, so that it takes the column's own."""
+    if value is None:
+        return "NULL"
+    return literal(str(value).lower() if isinstance(value, bool) else str(value))

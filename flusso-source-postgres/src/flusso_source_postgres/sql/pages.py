@@ -1,0 +1,145 @@
+"""The statements that read an index: documents by key, pages in key order, keys alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flusso_core.errors import SourceFatal
+from flusso_core.schema.model import IndexSchema
+from flusso_source_postgres.catalogue import Column, Table
+from flusso_source_postgres.sql.document import document
+from flusso_source_postgres.sql.filters import qualifies
+from flusso_source_postgres.sql.keys import is_canonical, key_text
+from flusso_source_postgres.sql.rows import Rows, Tables, describe
+from flusso_source_postgres.sql.text import identifier, table_name
+
+
+def root_key(schema: IndexSchema) -> tuple[str, ...]:
+    """The root's key columns.
+
+    Raises:
+        SourceFatal: neither the schema nor the catalogue names any.
+    """
+    if not schema.primary_key:
+        raise SourceFatal(
+            f"index {schema.index!r}: table {schema.table} has no primary key; "
+            f"add one, or name its columns in primary_key ({schema.origin or 'the schema'})"
+        )
+    return schema.primary_key
+
+
+def build_statement(schema: IndexSchema, tables: Tables) -> str:
+    """Documents by key: `(ordinality, document)` for each key whose row qualifies.
+
+    The parameters are one array of text a key column; the ordinality counts them from 1.
+    """
+    table = tables[schema.table]
+    rows = Rows(table)
+    key = root_key(schema)
+    name = table_name(table.name)
+    passed = qualifies(schema, table)
+    source = f"(SELECT * FROM {name} WHERE {' AND '.join(passed)})" if passed else name
+    given = [f"k{place}" for place in range(1, len(key) + 1)]
+    matches: list[str] = []
+    for column, text in zip(key, given, strict=True):
+        described = describe(table, column)
+        matches.append(f"{rows.column(column)} = k.{text}::{described.base_type}")
+        if not is_canonical(described):
+            # 1.0 = 1.00, and the row is the document of one of them only.
+            matches.append(f"{key_text(rows.column(column), described)} = k.{text}")
+    arrays = ", ".join(f"${place}::text[]" for place in range(1, len(key) + 1))
+    return (
+        f"SELECT k.n, {_document(schema, rows, tables)} "
+        f"FROM unnest({arrays}) WITH ORDINALITY AS k ({', '.join(given)}, n) "
+        f"JOIN {source} AS {rows.alias} ON {' AND '.join(matches)}"
+    )
+
+
+def page_statement(
+    schema: IndexSchema, tables: Tables, *, lower: bool, upper: bool, limit: int
+) -> str:
+    """The next rows in key order: `(key texts …, document)`, no document where a row has none.
+
+    The parameters are the texts of the key to go on after (if `lower`), then those of the last
+    key of the range (if `upper`). The limit is a part of the text, so that the planner knows it.
+    """
+    table = tables[schema.table]
+    rows = Rows(table)
+    key = root_key(schema)
+    passed = qualifies(schema, table)
+    flag = _unused("qualifies", table)
+    extra = f", ({' AND '.join(passed)}) AS {identifier(flag)}" if passed else ""
+    where = _between(key, table, lower=lower, upper=upper)
+    inner = (
+        f"SELECT *{extra} FROM {table_name(table.name)}{where} "
+        f"ORDER BY {', '.join(identifier(one) for one in key)} LIMIT {limit}"
+    )
+    body = _document(schema, rows, tables)
+    if passed:
+        body = f"CASE WHEN {rows.column(flag)} THEN {body} END"
+    return (
+        f"SELECT {', '.join(_key_texts(key, rows))}, {body} FROM ({inner}) AS {rows.alias} "
+        f"ORDER BY {', '.join(rows.column(one) for one in key)}"
+    )
+
+
+def keys_statement(schema: IndexSchema, tables: Tables, *, lower: bool, limit: int) -> str:
+    """The next keys in key order, of all rows; parameters as for a page."""
+    table = tables[schema.table]
+    rows = Rows(table)
+    key = root_key(schema)
+    inner = (
+        f"SELECT {', '.join(identifier(one) for one in key)} FROM {table_name(table.name)}"
+        f"{_between(key, table, lower=lower, upper=False)} "
+        f"ORDER BY {', '.join(identifier(one) for one in key)} LIMIT {limit}"
+    )
+    return (
+        f"SELECT {', '.join(_key_texts(key, rows))} FROM ({inner}) AS {rows.alias} "
+        f"ORDER BY {', '.join(rows.column(one) for one in key)}"
+    )
+
+
+def sample_statement(schema: IndexSchema, tables: Tables, percent: float) -> str:
+    """Keys of a sample of the table's pages, in key order, for dividing its key space."""
+    table = tables[schema.table]
+    rows = Rows(table)
+    key = root_key(schema)
+    return (
+        f"SELECT {', '.join(_key_texts(key, rows))} "
+        f"FROM {table_name(table.name)} AS {rows.alias} TABLESAMPLE SYSTEM ({percent:.6f}) "
+        f"ORDER BY {', '.join(rows.column(one) for one in key)}"
+    )
+
+
+def _document(schema: IndexSchema, rows: Rows, tables: Tables) -> str:
+    key = root_key(schema)
+    return document(schema.fields, rows, key[0] if len(key) == 1 else None, tables)
+
+
+def _key_texts(key: Sequence[str], rows: Rows) -> list[str]:
+    return [key_text(rows.column(one), rows.describe(one)) for one in key]
+
+
+def _between(key: Sequence[str], table: Table, *, lower: bool, upper: bool) -> str:
+    columns = [describe(table, one) for one in key]
+    row = _row([identifier(one) for one in key])
+    bounds: list[str] = []
+    if lower:
+        bounds.append(f"{row} > {_row(_parameters(columns, 1))}")
+    if upper:
+        bounds.append(f"{row} <= {_row(_parameters(columns, 1 + len(key) * lower))}")
+    return f" WHERE {' AND '.join(bounds)}" if bounds else ""
+
+
+def _parameters(columns: Sequence[Column], first: int) -> list[str]:
+    return [f"${place}::{column.base_type}" for place, column in enumerate(columns, first)]
+
+
+def _row(items: Sequence[str]) -> str:
+    return f"({', '.join(items)})" if len(items) > 1 else items[0]
+
+
+def _unused(wanted: str, table: Table) -> str:
+    while table.column(wanted) is not None:
+        wanted += "_"
+    return wanted

@@ -1,0 +1,118 @@
+"""How related rows are reached from a row: the FROM and WHERE that joins and aggregates share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from flusso_core.errors import SourceFatal
+from flusso_core.schema.model import AggregateField, JoinField, Through
+from flusso_source_postgres.catalogue import Table
+from flusso_source_postgres.sql.rows import Rows, Tables, describe
+from flusso_source_postgres.sql.text import identifier, table_name
+
+AnyRelation: TypeAlias = JoinField | AggregateField
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Related rows in a statement.
+
+    Attributes:
+        rows: them, under their alias.
+        source: the FROM item, filters included.
+        condition: which of them belong to the row above.
+        key: the column that their own relations start from.
+        ties: the columns that order them where nothing else does.
+    """
+
+    rows: Rows
+    source: str
+    condition: str
+    key: str | None
+    ties: tuple[str, ...]
+
+
+def related(one: AnyRelation, above: Rows, key: str | None, tables: Tables) -> Related:
+    """The rows that a join or an aggregate reads for the row above it.
+
+    Args:
+        one: the join or the aggregate.
+        above: the row that it belongs to.
+        key: that row's column that relations start from.
+        tables: the catalogue.
+
+    Raises:
+        SourceFatal: a column is missing, or there is no single key column where one is needed.
+    """
+    rows = above.child(tables[one.table])
+    own = own_key(one, rows.table)
+    ties = tuple(dict.fromkeys((*((own,) if own else ()), *rows.table.primary_key)))
+    source = rows.source(one.filters)
+    if isinstance(one, JoinField) and one.column is not None:
+        described = key_of(one, rows.table)
+        above.describe(one.column)
+        condition = f"{rows.column(described)} = {above.column(one.column)}"
+        return Related(rows, source, condition, own, ties)
+    start = above.column(parent_key(one, above.table, key))
+    if one.foreign_key is not None:
+        rows.describe(one.foreign_key)
+        return Related(rows, source, f"{rows.column(one.foreign_key)} = {start}", own, ties)
+    if one.through is None:
+        raise SourceFatal(f"field {one.name!r} has neither foreign_key nor through")
+    source, condition = _through(one, one.through, rows, source, start, tables)
+    return Related(rows, source, condition, own, ties)
+
+
+def _through(
+    one: AnyRelation, through: Through, rows: Rows, source: str, start: str, tables: Tables
+) -> tuple[str, str]:
+    junction = tables[through.table]
+    for name in (through.left_key, through.right_key):
+        describe(junction, name)
+    alias = f"j{rows.depth}"
+    left = f"{alias}.{identifier(through.left_key)}"
+    right = f"{alias}.{identifier(through.right_key)}"
+    far = rows.column(key_of(one, rows.table))
+    name = f"{table_name(junction.name)} AS {alias}"
+    pair = {through.left_key, through.right_key}
+    if any(index.not_null and pair.issuperset(index.columns) for index in junction.indexes):
+        return f"{name} JOIN {source} ON {far} = {right}", f"{left} = {start}"
+    # A pair may stand in the junction more than once; the row is related once.
+    return source, f"{far} IN (SELECT {right} FROM {name} WHERE {left} = {start})"
+
+
+def own_key(one: AnyRelation, table: Table) -> str | None:
+    """The column of the related table that its own relations start from, if there is one."""
+    if one.primary_key is not None:
+        describe(table, one.primary_key)
+        return one.primary_key
+    return table.primary_key[0] if len(table.primary_key) == 1 else None
+
+
+def key_of(one: AnyRelation, table: Table) -> str:
+    """The key column of the related table.
+
+    Raises:
+        SourceFatal: the schema names none, and the catalogue has none or several.
+    """
+    found = own_key(one, table)
+    if found is None:
+        raise SourceFatal(
+            f"field {one.name!r}: table {table.name} has no primary key of one column; "
+            "name the column in primary_key"
+        )
+    return found
+
+
+def parent_key(one: AnyRelation, table: Table, key: str | None) -> str:
+    """The column of the row above that the relation starts from.
+
+    Raises:
+        SourceFatal: it has none, or several.
+    """
+    if key is None:
+        raise SourceFatal(
+            f"field {one.name!r} starts from the key of table {table.name}, which is not one column"
+        )
+    return key

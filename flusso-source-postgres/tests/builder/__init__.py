@@ -1,0 +1,1 @@
+"""Tests of the builder, on a real server where they are marked so."""
