@@ -1,5 +1,8 @@
 """The lease, epochs and state records, on a real server."""
 
+# What happens between two steps of a takeover can only be arranged from inside.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
