@@ -3,7 +3,8 @@
 What it does with a fenced block depends on its language:
 
 - `python`: executed, the blocks of one file in one namespace; with `>>>` the output is compared.
-- `toml`, `yaml`, `json`: parsed.
+- `toml` with a `[source]`, `yaml` with a `version`: loaded as `flusso.toml`, as a schema file.
+- other `toml`, `yaml`, and `json`: parsed.
 - `sh`, `console`: each line that calls `flusso` names a command and options that exist.
 - anything else, `text` above all: left alone.
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 import doctest
 import json
 import shlex
+import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +30,7 @@ from sybil.parsers.doctest import DocTestParser
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 from flusso_core.cli.app import app
+from flusso_core.config import load_deployment
 
 if TYPE_CHECKING:
     from sybil import Example
@@ -35,15 +39,50 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+DEPLOYMENT = """
+[source]
+type = "postgres"
+connection_url = { env = "DATABASE_URL" }
+
+[[index]]
+name = "example"
+schema = "example.schema.yml"
+"""
+SCHEMA = """
+version: 1
+table: example
+primary_key: id
+fields:
+  - long: id
+"""
+
+
 def toml(example: Example) -> None:
-    """Parse a block of TOML."""
-    tomllib.loads(str(example.parsed))
+    """Load a block of TOML as `flusso.toml` if it has a source; parse it otherwise."""
+    text = str(example.parsed)
+    parsed = tomllib.loads(text)
+    if "source" in parsed:
+        load(text, {index["schema"]: SCHEMA for index in parsed.get("index", ())})
 
 
 def yaml(example: Example) -> None:
-    """Parse a block of YAML 1.2."""
+    """Load a block of YAML as a schema file if it has a version; parse it otherwise."""
+    text = str(example.parsed)
     reader: Any = YAML(typ="safe")
-    reader.load(str(example.parsed))
+    parsed = reader.load(text)
+    if isinstance(parsed, dict) and "version" in parsed:
+        load(DEPLOYMENT, {"example.schema.yml": text})
+
+
+def load(deployment: str, schemas: Mapping[str, str]) -> None:
+    """Have flusso read a deployment; what is wrong with it is a `ConfigError`."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path, text in schemas.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        (folder / "flusso.toml").write_text(deployment, encoding="utf-8")
+        load_deployment(folder / "flusso.toml")
 
 
 def jsonl(example: Example) -> None:
