@@ -2,8 +2,8 @@
 
 What belongs to a server is written down in `manifests/`: one line a file with its coordinate
 (`group:artifact:packaging:classifier:version`), its size and its SHA-256. A manifest is made by
-`python -m flusso_sandbox.manifest`; jgo fetches the files. `FLUSSO_SANDBOX_MAVEN_URL` names a mirror
-to fetch them from instead.
+`python -m flusso_sandbox.manifest`. `FLUSSO_SANDBOX_MAVEN_URL` names a mirror to fetch the files
+from instead.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from flusso_sandbox.errors import DownloadUnavailable
 from flusso_sandbox.progress import DownloadProgress, progress_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+
+    from requests import Session
 
     from flusso_sandbox.progress import ProgressCallback
 
 CACHE_VARIABLE = "FLUSSO_SANDBOX_CACHE"
 MIRROR_VARIABLE = "FLUSSO_SANDBOX_MAVEN_URL"
+_CHUNK_BYTES = 1 << 16
 _CONNECTIONS = 4
 _LOCK_SECONDS = 900.0
 _REQUEST_SECONDS = 30
@@ -139,55 +142,39 @@ def _fill(target: Path, files: list[RegistryFile], title: str, report: ProgressC
     try:
         complete = staging / "complete"
         complete.mkdir()
-        _download(files, staging / "repository", complete, title, report)
+        _download(files, complete, title, report)
         complete.rename(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _download(
-    files: list[RegistryFile],
-    repository: Path,
-    complete: Path,
-    title: str,
-    report: ProgressCallback,
+    files: list[RegistryFile], folder: Path, title: str, report: ProgressCallback
 ) -> None:
     """Fetches the files, a few at a time, into one flat folder."""
-    import requests
-    from jgo.maven import MavenContext
+    from requests import RequestException
 
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    context = MavenContext(
-        repo_cache=repository,
-        remote_repos={"mirror": mirror.rstrip("/")} if mirror else None,
-        timeout=_REQUEST_SECONDS,
-    )
+    addresses = _addresses(files)
     lock = threading.Lock()
     total = sum(file.size for file in files)
     done = 0
 
-    def one(file: RegistryFile) -> None:
+    def advance(count: int) -> None:
         nonlocal done
-        component = context.project(file.group, file.artifact).at_version(file.version)
-        path = component.artifact(file.classifier, file.packaging).resolve()
-        with path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        if digest != file.sha256:
-            msg = f"{file.name} is not the file that the manifest names (SHA-256 {digest})"
-            raise DownloadUnavailable(msg)
-        path.rename(complete / file.name)
         with lock:
-            done += file.size
+            done += count
             report(DownloadProgress(title, done, total))
 
-    report(DownloadProgress(title, 0, total))
-    with ThreadPoolExecutor(_CONNECTIONS, "flusso-download") as pool:
-        futures = [pool.submit(one, file) for file in files]
+    advance(0)
+    with _session() as session, ThreadPoolExecutor(_CONNECTIONS, "flusso-download") as pool:
+        futures = [
+            pool.submit(_download_one, session, address, file, folder / file.name, advance)
+            for file, address in zip(files, addresses, strict=True)
+        ]
         try:
             for future in futures:
                 future.result()
-        except (requests.RequestException, RuntimeError, OSError) as error:
-            # jgo raises RuntimeError where no repository has the file.
+        except (RequestException, OSError) as error:
             msg = (
                 f"{title} cannot be downloaded: {error}. Its files come from Maven Central; "
                 f"{MIRROR_VARIABLE} may name a mirror of it, "
@@ -197,3 +184,51 @@ def _download(
         finally:
             for future in futures:
                 future.cancel()
+
+
+def _download_one(
+    session: Session,
+    address: str,
+    file: RegistryFile,
+    target: Path,
+    advance: Callable[[int], None],
+) -> None:
+    digest = hashlib.sha256()
+    with (
+        session.get(address, stream=True, timeout=_REQUEST_SECONDS) as response,
+        target.open("wb") as content,
+    ):
+        response.raise_for_status()
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            content.write(chunk)
+            digest.update(chunk)
+            advance(len(chunk))
+    if digest.hexdigest() != file.sha256:
+        msg = f"{file.name} is not the file that the manifest names (SHA-256 {digest.hexdigest()})"
+        raise DownloadUnavailable(msg)
+
+
+def _session() -> Session:
+    """An HTTP session that tries again where a server is busy."""
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    retry = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    return session
+
+
+def _addresses(files: list[RegistryFile]) -> list[str]:
+    """Where each file is, by Maven's layout of a repository."""
+    from jgo.maven import MavenContext
+
+    context = MavenContext()
+    repository = os.environ.get(MIRROR_VARIABLE) or next(iter(context.remote_repos.values()))
+    addresses: list[str] = []
+    for file in files:
+        component = context.project(file.group, file.artifact).at_version(file.version)
+        name = component.artifact(file.classifier, file.packaging).filename
+        addresses.append(f"{repository.rstrip('/')}/{component.path_prefix.as_posix()}/{name}")
+    return addresses

@@ -36,6 +36,10 @@ _RUNNER = "org.codelibs.opensearch.runner.OpenSearchRunner"
 # cannot change, and what it took overrides `http.port`.
 _HTTP_PORTS = range(9201, 9300)
 _PORT_LINE = re.compile(r"^HTTP Port:\s+(\d+)$", re.MULTILINE)
+# What `-Xlog:exceptions` writes: Exception <a 'java/lang/Error'{0x00000000fd99bbb8}: message>
+_THROWN = re.compile(r"Exception <a '([\w/$]+)'\{\w+\}: (.+)>$", re.MULTILINE)
+_EVERYDAY_EXCEPTIONS = ("java/lang/InterruptedException", "java/lang/ClassNotFoundException")
+_REASONS = 3
 _STOP_SIGNALS = (StopSignal(signal.SIGTERM, 15.0),)
 
 
@@ -147,6 +151,23 @@ class OpenSearchServer(ThrowAwayServer):
             folder.name,
         )
 
+    def _reason(self) -> str:
+        """Starts the node once more to hear the reason, which the runner keeps to itself."""
+        trace = self.folder / "exceptions"
+        java, *arguments = self._command(self.folder)
+        process = self._run((java, f"-Xlog:exceptions=info:file={trace}::filecount=0", *arguments))
+        try:
+            process.wait(self._start_timeout)
+        except SandboxError:
+            return ""  # this time it started
+        finally:
+            process.stop()
+        if not trace.exists():
+            return ""
+        thrown = _THROWN.findall(trace.read_text(encoding="utf-8", errors="replace"))
+        telling = [reason for kind, reason in thrown if kind not in _EVERYDAY_EXCEPTIONS]
+        return "".join(f"\n  {reason}" for reason in list(dict.fromkeys(telling))[-_REASONS:])
+
     def _environment(self, folder: Path) -> Mapping[str, str]:
         return {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": str(folder)}
 
@@ -159,7 +180,7 @@ class OpenSearchServer(ThrowAwayServer):
             raise SandboxError(msg)
         return self.endpoint.answers()
 
-    def _forget(self, folder: Path) -> None:  # noqa: ARG002 - the folder is all there is
+    def _forget(self, folder: Path) -> None:
         self._jars = self._endpoint = None
 
 

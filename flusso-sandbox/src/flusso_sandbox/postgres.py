@@ -174,7 +174,7 @@ class PostgresServer(ThrowAwayServer):
             msg = f"initdb of {self._name} failed ({code}).{log_tail(folder / 'log')}"
             raise SandboxError(msg)
 
-    def _choose_port(self, folder: Path) -> None:  # noqa: ARG002 - the port is an argument
+    def _choose_port(self, folder: Path) -> None:
         self._endpoint = PostgresEndpoint("127.0.0.1", free_port(), _USER, self._password)
 
     def _command(self, folder: Path) -> Sequence[str]:

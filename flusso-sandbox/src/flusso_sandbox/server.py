@@ -141,7 +141,7 @@ class ThrowAwayServer(ABC):
             while not self._answers():
                 code = process.exit_code()
                 if code is not None:
-                    msg = f"{self._name} ended with {code} while it started."
+                    msg = f"{self._name} ended with {code} while it started.{self._reason()}"
                     raise SandboxError(msg + log_tail(log, since=since))
                 if time.monotonic() > deadline:
                     msg = f"{self._name} gave no answer within {self._start_timeout:g} s."
@@ -161,6 +161,10 @@ class ThrowAwayServer(ABC):
             account=self._account,
             stop_signals=self._stop_signals,
         )
+
+    def _reason(self) -> str:
+        """Why the server ended while it started, where its log does not say so."""
+        return ""
 
     def _not_started(self) -> SandboxError:
         return SandboxError(f"{self._name} is not started")
