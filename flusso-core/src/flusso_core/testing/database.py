@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -185,17 +185,29 @@ def _position(number: int) -> Position:
     return Position(number, str(number))
 
 
+def _no_fault() -> None:
+    """Let everything succeed."""
+
+
 class MemoryCapture(ChangeCapture):
     """The stream of a `MemoryDatabase`'s commits.
 
     Args:
         database: what is captured.
         piece: changes in a batch at most; a larger commit comes in pieces.
+        fault: called before each delivery and each question; may raise `SourceUnavailable`.
     """
 
-    def __init__(self, database: MemoryDatabase, *, piece: int = 3) -> None:
+    def __init__(
+        self,
+        database: MemoryDatabase,
+        *,
+        piece: int = 3,
+        fault: Callable[[], None] | None = None,
+    ) -> None:
         self._database = database
         self._piece = piece
+        self._fault = fault or _no_fault
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -218,6 +230,7 @@ class MemoryCapture(ChangeCapture):
 
     async def head(self) -> Position:
         """The last commit."""
+        self._fault()
         return _position(self._database.head)
 
     async def live(self, start: Position, put: PutBatch) -> None:
@@ -234,8 +247,10 @@ class MemoryCapture(ChangeCapture):
                     for at in range(0, len(commit.changes), self._piece)
                 ] or [()]
                 for piece in pieces[:-1]:
+                    self._fault()
                     await put(ChangeBatch(piece, None, (commit.number,)))
                 position = _position(commit.number)
+                self._fault()
                 await put(ChangeBatch(pieces[-1], position, (commit.number,)))
                 number = commit.number
 
@@ -245,6 +260,7 @@ class MemoryCapture(ChangeCapture):
 
     async def wait_visible(self, batch: ChangeBatch) -> None:
         """Wait until snapshots see every commit of the batch."""
+        self._fault()
         await self._database.wait_visible(max(batch.transactions, default=0))
 
     async def wait_settled(self) -> None:
@@ -266,12 +282,21 @@ class MemoryBuilder(DocumentBuilder):
         database: what is read.
         index: the logical name of the one index.
         chunk: documents and keys in a chunk.
+        fault: called before each read; may raise `SourceUnavailable`.
     """
 
-    def __init__(self, database: MemoryDatabase, *, index: str = "parents", chunk: int = 2) -> None:
+    def __init__(
+        self,
+        database: MemoryDatabase,
+        *,
+        index: str = "parents",
+        chunk: int = 2,
+        fault: Callable[[], None] | None = None,
+    ) -> None:
         self._database = database
         self._index = index
         self._chunk = chunk
+        self._fault = fault or _no_fault
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -293,6 +318,7 @@ class MemoryBuilder(DocumentBuilder):
         """Yield the parents that the changes touch, by their old and their new rows."""
         for change in changes:
             await asyncio.sleep(0)
+            self._fault()
             if change.operation is Operation.TRUNCATE:
                 if change.table == ROOT:
                     yield RootTruncated(self._index)
@@ -309,6 +335,7 @@ class MemoryBuilder(DocumentBuilder):
     ) -> AsyncGenerator[Sequence[BuiltDocument], None]:
         """Yield each parent's document in chunks, each read at a moment of its own."""
         for at in range(0, len(keys), self._chunk):
+            self._fault()
             chunk = keys[at : at + self._chunk]
             built = [BuiltDocument(key, self._database.document(key[0])) for key in chunk]
             await asyncio.sleep(0)
@@ -316,6 +343,7 @@ class MemoryBuilder(DocumentBuilder):
 
     async def ranges(self, index: str, count: int) -> Sequence[KeyRange]:
         """Divide the keys evenly."""
+        self._fault()
         keys = sorted(self._database.parents)
         step = max(1, len(keys) // count)
         bounds: list[Key | None] = [None, *((key,) for key in keys[step::step]), None]
@@ -323,6 +351,7 @@ class MemoryBuilder(DocumentBuilder):
 
     async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
         """Read the next parents in key order."""
+        self._fault()
         low = after or span.lower
         keys = [
             key

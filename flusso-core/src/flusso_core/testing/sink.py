@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flusso_core.errors import SinkFatal, SinkUnavailable
@@ -18,6 +18,12 @@ from flusso_core.model import (
     StateRecord,
     document_id_text,
 )
+
+
+class AppliedLater(SinkUnavailable):
+    """A fault: the request is on its way but its answer never comes. What it writes is applied
+    when the test says so (`MemoryDestination.apply_late`), if at all.
+    """
 
 
 @dataclass(slots=True)
@@ -36,6 +42,7 @@ class MemoryDestination:
         records: index to its state record.
         epoch: of the last writer.
         quarantined: refused documents that were kept.
+        late: documents of requests whose outcome nobody was told, oldest first.
     """
 
     generations: dict[tuple[str, int], dict[str, _Stored]] = field(
@@ -45,6 +52,7 @@ class MemoryDestination:
     records: dict[str, StateRecord] = field(default_factory=dict[str, StateRecord])
     epoch: int = 0
     quarantined: list[Rejection] = field(default_factory=list[Rejection])
+    late: list[Document] = field(default_factory=list[Document])
 
     def search(self, index: str) -> dict[str, bytes]:
         """The documents that searches see, by id."""
@@ -60,15 +68,31 @@ class MemoryDestination:
         if known is None or document.version > known.version:
             stored[document_id_text(key)] = _Stored(document.version, document.body)
 
+    def apply_late(self, count: int | None = None) -> None:
+        """Let requests whose outcome is unknown land now: that many documents, or all.
+
+        What belongs to a generation that is gone is lost: nothing creates one by a write.
+        """
+        count = len(self.late) if count is None else count
+        landing, self.late = self.late[:count], self.late[count:]
+        for document in landing:
+            if (document.id.index, document.id.generation) in self.generations:
+                self.apply(document)
+
 
 class MemorySink(Sink):
     """Writes into a `MemoryDestination`.
 
     Args:
         destination: what is written to; share it between runs to play a restart.
-        fault: called before each flush applies and after (`"before"`, `"after"`); may raise.
+        fault: called before each flush applies and after (`"before"`, `"after"`), and before each
+            other request (`"acquire"`, `"records"`, `"generation"`, `"quarantine"`); may raise,
+            `AppliedLater` before a flush too.
         refuse: ids of documents that are refused for good.
+        throttle: ids of documents that are refused for now while it returns true for them.
+        pause: awaited by every request before it applies; makes requests overtake each other.
         flushes_in_flight: how many flushes may run at once.
+        max_documents: most documents in a flush.
     """
 
     def __init__(
@@ -77,16 +101,21 @@ class MemorySink(Sink):
         *,
         fault: Callable[[str], None] | None = None,
         refuse: Sequence[str] = (),
+        throttle: Callable[[str], bool] | None = None,
+        pause: Callable[[], Awaitable[None]] | None = None,
         flushes_in_flight: int = 2,
+        max_documents: int = 3,
     ) -> None:
         self._destination = destination
         self._fault = fault or _no_fault
         self._refuse = frozenset(refuse)
+        self._throttle = throttle or _never
+        self._pause = pause or _a_step
         self._capabilities = SinkCapabilities(
             records=True,
             versions=True,
             flushes_in_flight=flushes_in_flight,
-            max_documents=3,
+            max_documents=max_documents,
             max_bytes=1 << 20,
         )
         self._epoch = 0
@@ -105,6 +134,8 @@ class MemorySink(Sink):
 
     async def acquire(self, owner: str) -> int:
         """Take the place of whoever wrote before."""
+        await self._pause()
+        self._fault("acquire")
         self._destination.epoch += 1
         self._epoch = self._destination.epoch
         return self._epoch
@@ -122,8 +153,9 @@ class MemorySink(Sink):
         return dict(self._destination.records)
 
     async def store_records(self, records: Sequence[StateRecord]) -> None:
-        """Store."""
-        await asyncio.sleep(0)
+        """Store, without versions: a request that is overtaken applies last."""
+        self._fault("records")
+        await self._pause()
         for record in records:
             self._destination.records[record.index] = record
 
@@ -133,14 +165,20 @@ class MemorySink(Sink):
 
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Create it if it is not there."""
+        self._fault("generation")
+        await self._pause()
         self._destination.generations.setdefault((mapping.index, generation), {})
 
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Show it to searches."""
+        self._fault("generation")
+        await self._pause()
         self._destination.serving[mapping.index] = generation
 
     async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Forget it."""
+        self._fault("generation")
+        await self._pause()
         self._destination.generations.pop((mapping.index, generation), None)
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
@@ -151,24 +189,32 @@ class MemorySink(Sink):
             raise AssertionError(message)
         self._flying |= ids
         try:
-            await asyncio.sleep(0)
+            await self._pause()
             self._fault("before")
             if self._destination.epoch != self._epoch:
                 raise SinkFatal("another run has taken over")
             rejected: list[Rejection] = []
+            throttled: list[DocumentId] = []
             for document in documents:
-                if document_id_text(document.id.key) in self._refuse:
+                text = document_id_text(document.id.key)
+                if text in self._refuse:
                     rejected.append(Rejection(document, "refused by the test"))
+                elif self._throttle(text):
+                    throttled.append(document.id)
                 else:
                     self._destination.apply(document)
             self._fault("after")
             await asyncio.sleep(0)
-            return FlushReport(rejected=rejected)
+            return FlushReport(throttled=throttled, rejected=rejected)
+        except AppliedLater:
+            self._destination.late.extend(documents)
+            raise
         finally:
             self._flying -= ids
 
     async def quarantine(self, rejections: Sequence[Rejection]) -> None:
         """Keep them."""
+        self._fault("quarantine")
         self._destination.quarantined.extend(rejections)
 
     async def check(self) -> Sequence[Finding]:
@@ -180,14 +226,24 @@ def _no_fault(_: str) -> None:
     """Let every flush succeed."""
 
 
+def _never(_: str) -> bool:
+    """Throttle nothing."""
+    return False
+
+
+async def _a_step() -> None:
+    """Let the others go on once."""
+    await asyncio.sleep(0)
+
+
 def unavailable(every: int) -> Callable[[str], None]:
-    """A fault for `MemorySink`: each so many-th call raises `SinkUnavailable`."""
+    """A fault for `MemorySink`: each so many-th moment of a flush raises `SinkUnavailable`."""
     calls = 0
 
-    def fault(_: str) -> None:
+    def fault(moment: str) -> None:
         nonlocal calls
-        calls += 1
-        if calls % every == 0:
+        calls += moment in ("before", "after")
+        if moment in ("before", "after") and calls % every == 0:
             raise SinkUnavailable("a fault of the test")
 
     return fault
