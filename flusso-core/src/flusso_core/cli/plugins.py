@@ -1,0 +1,162 @@
+"""`flusso plugins`: which backends are installed, what they take, whether they load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from flusso_core.cli.console import print_json, print_table
+from flusso_core.cli.exits import ExitCode
+from flusso_core.cli.options import format_option, option, verbosity
+from flusso_core.plugins import Kind, PluginInfo, PluginLoader, core_version, discover
+from flusso_core.plugins.cures import not_found
+from flusso_core.plugins.loading import find
+
+if TYPE_CHECKING:
+    from flusso_core.model import JsonValue
+
+# Those that have options.
+CONFIGURED = (Kind.CAPTURE, Kind.BUILDER, Kind.SINK, Kind.QUEUE)
+
+
+@click.group()
+def command() -> None:
+    """List, show and check installed plugins."""
+
+
+_ENTRY = (
+    "{kind, type, distribution, version, origin: wheel | editable | unknown,\n"
+    "                  requires (of flusso-core; empty: any), in_range"
+)
+
+
+@command.command(
+    name="list",
+    epilog=f"\b\nJSON: {{version: 1, core, plugins: [\n                 {_ENTRY}}}]}}",
+)
+@format_option
+@verbosity
+def list_plugins(output: str) -> None:
+    """List installed plugins, without importing any."""
+    found = discover()
+    if output == "json":
+        print_json({"core": core_version(), "plugins": [_as_json(info) for info in found]})
+        return
+    print_table(
+        ("KIND", "TYPE", "DISTRIBUTION", "VERSION", "ORIGIN", "FLUSSO-CORE", "IN RANGE"),
+        [
+            (
+                info.kind.value,
+                info.name,
+                info.distribution,
+                info.version,
+                info.origin.value,
+                info.requires or "any",
+                "yes" if info.in_range else "no",
+            )
+            for info in found
+        ],
+    )
+
+
+@command.command(
+    epilog=(
+        f"\b\nJSON: {{version: 1, plugins: [\n                 {_ENTRY},\n"
+        "                  options: [{name, type, required, default, help}]}]}"
+    )
+)
+@click.argument("name", metavar="TYPE")
+@option(
+    "--kind",
+    type=click.Choice([kind.value for kind in CONFIGURED]),
+    help="Only this kind, where several have a plugin of that type.",
+)
+@format_option
+@verbosity
+def show(name: str, kind: str | None, output: str) -> None:
+    """Show the options of a plugin: types, defaults, help."""
+    from flusso_core.cli.plugin_options import describe
+
+    kinds = CONFIGURED if kind is None else (Kind(kind),)
+    installed = [info for info in discover() if info.kind in kinds]
+    wanted = dict.fromkeys(info.kind for info in installed if info.name == name)
+    if not wanted:
+        raise not_found(name, kinds, [info.name for info in installed])
+    infos = [find(of, name) for of in wanted]
+    loader = PluginLoader()
+    options = {of: describe(loader.configured(of, name).options) for of in wanted}
+    if output == "json":
+        print_json(
+            {
+                "plugins": [
+                    {**_as_json(info), "options": [each.as_json() for each in options[info.kind]]}
+                    for info in infos
+                ]
+            }
+        )
+        return
+    for number, info in enumerate(infos):
+        if number:
+            click.echo()
+        click.echo(f"{info.kind.value} {info.name} ({info.distribution} {info.version})")
+        rows = [
+            (each.name, each.type, "required" if each.required else each.default_text, each.help)
+            for each in options[info.kind]
+        ]
+        if rows:
+            print_table(("OPTION", "TYPE", "DEFAULT", "HELP"), rows)
+
+
+@command.command(
+    epilog=(
+        f"\b\nJSON: {{version: 1, ok, plugins: [\n                 {_ENTRY},\n"
+        "                  error or null}]}"
+    )
+)
+@format_option
+@verbosity
+def check(output: str) -> ExitCode:
+    """Load each plugin by itself and say what fails; with one that does, end with 4."""
+    results = PluginLoader().check(discover())
+    ok = all(result.error is None for result in results)
+    if output == "json":
+        print_json(
+            {
+                "ok": ok,
+                "plugins": [
+                    {
+                        **_as_json(result.info),
+                        "error": None if result.error is None else str(result.error),
+                    }
+                    for result in results
+                ],
+            }
+        )
+    else:
+        print_table(
+            ("KIND", "TYPE", "DISTRIBUTION", "VERSION", "RESULT"),
+            [
+                (
+                    result.info.kind.value,
+                    result.info.name,
+                    result.info.distribution,
+                    result.info.version,
+                    "ok" if result.error is None else str(result.error),
+                )
+                for result in results
+            ],
+        )
+    return ExitCode.OK if ok else ExitCode.PLUGIN
+
+
+def _as_json(info: PluginInfo) -> dict[str, JsonValue]:
+    return {
+        "kind": info.kind.value,
+        "type": info.name,
+        "distribution": info.distribution,
+        "version": info.version,
+        "origin": info.origin.value,
+        "requires": info.requires,
+        "in_range": info.in_range,
+    }

@@ -1,0 +1,138 @@
+"""A capture, a builder and a sink over memory, installed as a plugin by the tests of commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from flusso_core.config import Secret
+from flusso_core.errors import SinkUnavailable, SourceFatal
+from flusso_core.hookspecs import (
+    BuilderPlugin,
+    CapturePlugin,
+    SinkContext,
+    SinkPlugin,
+    SourceContext,
+    hookimpl,
+)
+from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Sink
+from flusso_core.model import Document, Finding, FlushReport, Severity
+from flusso_core.observe.observer import NoopObserver, Observer, Phase
+from flusso_core.testing import (
+    MemoryBuilder,
+    MemoryCapture,
+    MemoryDatabase,
+    MemoryDestination,
+    MemorySink,
+)
+
+DATABASE = MemoryDatabase()
+
+
+class SourceOptions(BaseModel):
+    rows: int = 5
+    slot: str = "flusso"
+    publication: str = "flusso"
+    manage_publication: bool = True
+    password: Secret | None = None
+    broken: bool = False
+    found: str | None = None
+
+
+class SinkOptions(BaseModel):
+    path: str
+    pretty: bool = False
+    hang: bool = False
+    found: str | None = None
+    down: bool = False
+
+
+class FakeCapture(MemoryCapture):
+    def __init__(self, options: SourceOptions) -> None:
+        super().__init__(DATABASE)
+        self._options = options
+
+    async def open(self) -> None:
+        if self._options.broken:
+            raise SourceFatal("the role may not replicate")
+
+    async def check(self) -> Sequence[Finding]:
+        found = self._options.found
+        return () if found is None else [Finding(Severity.WARNING, "table x", found, "ALTER x")]
+
+
+class FakeSink(MemorySink):
+    def __init__(self, context: SinkContext[SinkOptions]) -> None:
+        self._destination = MemoryDestination()
+        super().__init__(self._destination)
+        self._context = context
+
+    async def open(self) -> None:
+        if self._context.options.down:
+            raise SinkUnavailable("nobody listens at 127.0.0.1:1")
+
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        if self._context.options.hang:
+            await asyncio.Event().wait()
+        return await super().flush(documents, caught_up=caught_up)
+
+    async def close(self) -> None:
+        documents = self._destination.search("parents")
+        written = {
+            "prefix": self._context.prefix,
+            "pretty": self._context.options.pretty,
+            "documents": {key: json.loads(body) for key, body in documents.items()},
+        }
+        await asyncio.to_thread(Path(self._context.options.path).write_text, json.dumps(written))
+
+    async def check(self) -> Sequence[Finding]:
+        found = self._context.options.found
+        return () if found is None else [Finding(Severity.ERROR, "cluster", found)]
+
+
+@hookimpl
+def flusso_capture() -> CapturePlugin:
+    return CapturePlugin(name="fake", options=SourceOptions, create=_create_capture)
+
+
+@hookimpl
+def flusso_builder() -> BuilderPlugin:
+    return BuilderPlugin(name="fake", options=SourceOptions, create=_create_builder)
+
+
+@hookimpl
+def flusso_sink() -> SinkPlugin:
+    return SinkPlugin(name="fake", options=SinkOptions, create=_create_sink)
+
+
+@hookimpl
+def flusso_observer() -> Observer:
+    return _Raising()
+
+
+class _Raising(NoopObserver):
+    def phase(self, phase: Phase) -> None:
+        raise RuntimeError("a hook that fails")
+
+
+def _create_capture(context: SourceContext[SourceOptions]) -> ChangeCapture:
+    options = context.options
+    if options.password is not None:
+        options.password.resolve(what="source.password")
+    for number in range(options.rows):
+        name = f"{options.slot} {options.publication} {options.manage_publication}"
+        DATABASE.commit(DATABASE.put_parent(str(number), name))
+    DATABASE.confirmed = DATABASE.head  # the rows are older than the stream
+    return FakeCapture(options)
+
+
+def _create_builder(context: SourceContext[SourceOptions]) -> DocumentBuilder:
+    return MemoryBuilder(DATABASE, index=context.schemas[0].index)
+
+
+def _create_sink(context: SinkContext[SinkOptions]) -> Sink:
+    return FakeSink(context)

@@ -1,0 +1,410 @@
+"""The commands that read a deployment, over a backend in memory, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flusso_core.cli import ExitCode
+
+HERE = Path(__file__).parent
+
+SCHEMA = """
+version: 1
+table: parents
+primary_key: key
+fields:
+  - keyword: name
+"""
+
+
+@dataclass
+class Place:
+    """A folder with a deployment, and the fake backend installed for its commands."""
+
+    folder: Path
+    source: dict[str, object] = field(default_factory=lambda: {"type": "fake"})
+    sink: dict[str, object] = field(default_factory=lambda: {"type": "fake", "path": "out.json"})
+    more: str = ""
+
+    def write(self) -> None:
+        def table(values: dict[str, object]) -> str:
+            return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+
+        (self.folder / "flusso.toml").write_text(
+            f"{self.more}\n[source]\n{table(self.source)}\n[sinks.out]\n{table(self.sink)}\n"
+            '[[index]]\nname = "parents"\nschema = "parents.schema.yml"\n'
+        )
+        (self.folder / "parents.schema.yml").write_text(SCHEMA)
+
+    def environ(self, **more: str) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("FLUSSO_")}
+        return {**kept, "PYTHONPATH": str(self.folder / "site"), **more}
+
+    def run(self, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*args),
+            cwd=self.folder,
+            env=self.environ(**environ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command(*args),
+            cwd=self.folder,
+            env=self.environ(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def written(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "out.json").read_text())
+        return content
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-c", "from flusso_core.cli import main; main()", *args]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    info = tmp_path / "site" / "fake_backend-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-backend\nVersion: 1.0\n")
+    kinds = ("captures", "builders", "sinks", "hooks")
+    (info / "entry_points.txt").write_text(
+        "".join(f"[flusso.{kind}]\nfake = fake_backend\n" for kind in kinds)
+    )
+    shutil.copy(HERE / "fake_backend.py", tmp_path / "site")
+    made = Place(tmp_path)
+    made.write()
+    return made
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> str:
+    """Read the process's log until that text comes; the test's own timeout bounds it."""
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if text in line:
+            return seen
+    pytest.fail(f"the log ended without {text!r}: {seen}")
+
+
+def test_once_fills_the_index_writes_the_lock_and_ends_with_0(place: Place) -> None:
+    done = place.run("run", "--once")
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert sorted(place.written["documents"]) == ["0", "1", "2", "3", "4"]
+    assert (place.folder / "flusso.lock").exists()
+    assert done.stdout == ""
+    assert "out: filling index parents" in done.stderr
+    assert "out: index parents is filled" in done.stderr
+    assert "5 documents written" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_a_hook_that_fails_is_logged_and_the_run_goes_on(place: Place) -> None:
+    done = place.run("run", "--once")
+    assert done.returncode == ExitCode.OK
+    assert "the observer _Raising failed and is told nothing more" in done.stderr
+
+
+def test_quiet_says_nothing_of_a_run_that_goes_well(place: Place) -> None:
+    (place.folder / "site" / "fake_backend-1.0.dist-info" / "entry_points.txt").write_text(
+        "".join(f"[flusso.{k}]\nfake = fake_backend\n" for k in ("captures", "builders", "sinks"))
+    )
+    done = place.run("run", "--backfill-only", "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (ExitCode.OK, "", "")
+
+
+def test_flags_override_the_files_and_variables_and_the_flag_wins(place: Place) -> None:
+    place.source |= {"slot": "configured", "publication": "configured"}
+    place.write()
+    done = place.run(
+        *("run", "--once", "--slot", "flag", "--no-manage-publication"),
+        *("--index-prefix", "test_", "--pretty", "--queue-capacity", "5"),
+        FLUSSO_SLOT="variable",
+        FLUSSO_PUBLICATION="variable",
+    )
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert place.written["documents"]["0"]["name"] == "flag variable False"
+    assert (place.written["prefix"], place.written["pretty"]) == ("test_", True)
+
+
+def test_a_flag_that_the_source_does_not_know_is_told(place: Place) -> None:
+    text = (place.folder / "site" / "fake_backend.py").read_text()
+    (place.folder / "site" / "fake_backend.py").write_text(
+        text.replace('    slot: str = "flusso"\n', "")
+    )
+    done = place.run("run", "--once", "--slot", "mine")
+    assert done.returncode == ExitCode.INVALID_CONFIG
+    assert "--slot was given, but the source 'fake' has no option slot" in done.stderr
+
+
+def test_a_prefix_that_no_index_can_have_is_refused(place: Place) -> None:
+    done = place.run("check", "--offline", "--index-prefix", "Über")
+    assert done.returncode == ExitCode.INVALID_CONFIG
+    assert "--index-prefix: prefix: expected lower-case letters" in done.stderr
+
+
+def test_settings_of_one_index_are_refused_and_idle_keys_are_told(place: Place) -> None:
+    place.sink["detach_after"] = "1h"
+    place.write()
+    config = place.folder / "flusso.toml"
+    text = config.read_text()
+    config.write_text(text + 'sweep_interval = "1h"\n')
+    done = place.run("check", "--offline")
+    assert done.returncode == ExitCode.OK
+    assert "detach_after is idle" in done.stderr
+    assert "sweep_interval is idle" in done.stderr
+    config.write_text(text + "settings = { codec = 'x' }\n")
+    done = place.run("check", "--offline")
+    assert done.returncode == ExitCode.INVALID_CONFIG
+    assert "settings of a single index are not there yet" in done.stderr
+
+
+def test_skip_backfill_reads_no_row(place: Place) -> None:
+    done = place.run("run", "--once", "--skip-backfill")
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert place.written["documents"] == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_and_ends_with_0(place: Place, number: signal.Signals) -> None:
+    with place.start("run") as process:
+        wait_for(process, ": live")
+        process.send_signal(number)
+        log = wait_for(process, "stopped")
+        assert process.wait(30) == ExitCode.OK
+    assert f"{number.name}: finishing what is under way" in log
+    assert len(place.written["documents"]) == 5
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_at_once(place: Place, number: signal.Signals, code: int) -> None:
+    place.sink["hang"] = True
+    place.write()
+    with place.start("run") as process:
+        wait_for(process, "backfilling")
+        process.send_signal(number)
+        wait_for(process, "finishing what is under way")
+        process.send_signal(number)
+        assert process.wait(5) == code
+
+
+def test_flags_of_surfaces_that_are_not_there_are_accepted_with_a_warning(place: Place) -> None:
+    done = place.run(
+        *("run", "--once", "--public-address", "127.0.0.1:1", "--lag-poll-secs", "5"),
+        FLUSSO_ADMIN_PASSWORD="hunter2",
+    )
+    assert done.returncode == ExitCode.OK
+    for flag in ("--public-address", "--lag-poll-secs", "--admin-password"):
+        assert f"{flag} has no effect" in done.stderr
+    assert "--private-address has no effect" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_a_run_that_cannot_go_on_is_one_message_and_1(place: Place) -> None:
+    place.source["broken"] = True
+    place.write()
+    done = place.run("run", "--once")
+    assert done.returncode == ExitCode.FAILURE
+    assert done.stderr.splitlines()[-1] == "error: the role may not replicate"
+    assert "Traceback (most recent call last)" not in done.stderr.partition("error: ")[2]
+
+
+def test_an_unset_variable_of_a_secret_is_a_config_error(place: Place) -> None:
+    (place.folder / "flusso.toml").write_text(
+        (place.folder / "flusso.toml")
+        .read_text()
+        .replace('type = "fake"\n', 'type = "fake"\npassword = { env = "NOT_SET" }\n', 1)
+    )
+    done = place.run("run", "--once")
+    assert done.returncode == ExitCode.INVALID_CONFIG
+    assert "NOT_SET" in done.stderr
+
+
+def test_a_wrong_option_says_where_and_what(place: Place) -> None:
+    place.source["slto"] = "x"
+    place.write()
+    for name in ("run", "check"):
+        done = place.run(name)
+        assert done.returncode == ExitCode.INVALID_CONFIG
+        assert "flusso.toml:4:1: source.slto: unknown key; did you mean slot?" in done.stderr
+
+
+def test_a_missing_plugin_says_what_to_install(place: Place) -> None:
+    place.sink["type"] = "fakee"
+    place.write()
+    done = place.run("check", "--offline")
+    assert done.returncode == ExitCode.PLUGIN
+    assert "no sink 'fakee' is installed. Did you mean 'fake'?" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "check", "build"])
+def test_a_missing_configuration_is_told(place: Place, name: str) -> None:
+    (place.folder / "flusso.toml").unlink()
+    done = place.run(name)
+    assert done.returncode == ExitCode.INVALID_CONFIG
+    assert "flusso.toml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_once_and_backfill_only_exclude_each_other(place: Place) -> None:
+    assert place.run("run", "--once", "--backfill-only").returncode == ExitCode.USAGE
+
+
+def test_a_check_without_findings_ends_with_0(place: Place) -> None:
+    done = place.run("check")
+    assert (done.returncode, done.stdout) == (ExitCode.OK, "")
+    assert done.stderr == "everything is in order\n"
+    done = place.run("check", "--format", "json")
+    assert json.loads(done.stdout) == {"version": 1, "ok": True, "findings": []}
+
+
+def test_findings_are_listed_with_cures_and_a_warning_alone_is_no_failure(place: Place) -> None:
+    place.source["found"] = "x has no key [sic]"
+    place.write()
+    done = place.run("check")
+    assert done.returncode == ExitCode.OK
+    heading, line = done.stdout.splitlines()
+    assert heading.split() == ["SEVERITY", "SUBJECT", "MESSAGE", "CURE"]
+    assert line.split("  ")[0] == "warning"
+    assert "x has no key [sic]" in line
+
+
+def test_an_error_among_the_findings_ends_with_5(place: Place) -> None:
+    place.source["found"] = "x has no key"
+    place.sink["found"] = "too old"
+    place.write()
+    done = place.run("check", "--format", "json")
+    assert done.returncode == ExitCode.FINDINGS
+    assert json.loads(done.stdout) == {
+        "version": 1,
+        "ok": False,
+        "findings": [
+            {
+                "severity": "warning",
+                "subject": "table x",
+                "message": "x has no key",
+                "cure": "ALTER x",
+            },
+            {"severity": "error", "subject": "cluster", "message": "too old", "cure": None},
+        ],
+    }
+
+
+def test_what_cannot_be_reached_is_a_finding_and_the_rest_is_checked(place: Place) -> None:
+    place.source["broken"] = True
+    place.sink["down"] = True
+    place.write()
+    done = place.run("check", "--format", "json")
+    assert done.returncode == ExitCode.FINDINGS
+    found = json.loads(done.stdout)["findings"]
+    assert [(item["subject"], item["message"]) for item in found] == [
+        ("source fake", "the role may not replicate"),
+        ("sink out", "nobody listens at 127.0.0.1:1"),
+    ]
+
+
+def test_offline_connects_to_nothing(place: Place) -> None:
+    place.source["broken"] = True
+    place.write()
+    done = place.run("check", "--offline")
+    assert (done.returncode, done.stdout) == (ExitCode.OK, "")
+
+
+def test_a_lock_file_runs_without_the_files_it_was_built_from(place: Place) -> None:
+    assert place.run("build").returncode == ExitCode.OK
+    (place.folder / "flusso.toml").unlink()
+    (place.folder / "parents.schema.yml").unlink()
+    before = (place.folder / "flusso.lock").read_bytes()
+    for args in (("--locked",), ()):
+        done = place.run("run", "--once", *args)
+        assert done.returncode == ExitCode.OK, done.stderr
+        assert len(place.written["documents"]) == 5
+    assert (place.folder / "flusso.lock").read_bytes() == before
+
+
+def test_locked_ignores_the_configuration(place: Place) -> None:
+    assert place.run("build").returncode == ExitCode.OK
+    (place.folder / "flusso.toml").write_text("nonsense")
+    assert place.run("check", "--locked", "--offline").returncode == ExitCode.OK
+
+
+def test_a_lock_that_cannot_be_written_fails_a_build_but_not_a_run(place: Place) -> None:
+    done = place.run("build", "--lock", "nowhere/flusso.lock")
+    assert done.returncode == ExitCode.FAILURE
+    assert "nowhere/flusso.lock cannot be written" in done.stderr
+    done = place.run("run", "--once", "--lock", "nowhere/flusso.lock")
+    assert done.returncode == ExitCode.OK
+    assert "nowhere/flusso.lock is not rewritten" in done.stderr
+
+
+def test_plugins_are_shown_and_checked(place: Place) -> None:
+    done = place.run("plugins", "show", "fake", "--format", "json")
+    assert done.returncode == ExitCode.OK, done.stderr
+    content = json.loads(done.stdout)
+    assert content["version"] == 1
+    assert [entry["kind"] for entry in content["plugins"]] == ["capture", "builder", "sink"]
+    [path, *_] = content["plugins"][2]["options"]
+    assert path == {
+        "name": "path",
+        "type": "string",
+        "required": True,
+        "default": None,
+        "help": "",
+    }
+    table = place.run("plugins", "show", "fake", "--kind", "sink").stdout.splitlines()
+    assert table[0] == "sink fake (fake-backend 1.0)"
+    assert [line.split()[0] for line in table[1:]] == [
+        "OPTION",
+        "path",
+        "pretty",
+        "hang",
+        "found",
+        "down",
+    ]
+
+
+def test_plugins_check_says_what_fails_and_ends_with_4(place: Place) -> None:
+    (place.folder / "site" / "fake_backend.py").write_text("raise RuntimeError('kaputt')\n")
+    done = place.run("plugins", "check", "--format", "json")
+    assert done.returncode == ExitCode.PLUGIN
+    content = json.loads(done.stdout)
+    assert content["ok"] is False
+    errors = {
+        (entry["distribution"], entry["kind"]): entry["error"] for entry in content["plugins"]
+    }
+    assert "kaputt" in errors["fake-backend", "sink"]
+    assert errors["flusso-core", "queue"] is None
+    assert "kaputt" in place.run("plugins", "check").stdout
+
+
+def test_plugins_list_is_versioned_json(place: Place) -> None:
+    content = json.loads(place.run("plugins", "list", "--format", "json").stdout)
+    assert content["version"] == 1
+    assert {
+        "kind": "capture",
+        "type": "fake",
+        "distribution": "fake-backend",
+        "version": "1.0",
+        "origin": "unknown",
+        "requires": "",
+        "in_range": True,
+    } in content["plugins"]
