@@ -189,7 +189,8 @@ class OpenSearchEndpoint:
     def answers(self) -> bool:
         """Whether the cluster can be written to now: its status is yellow or green."""
         try:
-            health = self._call("GET", "/_cluster/health")
+            # Without its own bound the call waits half a minute for a node that is starting.
+            health = self._call("GET", "/_cluster/health?cluster_manager_timeout=1s")
         except SandboxError:
             return False
         return json.loads(health).get("status") in {"yellow", "green"}
