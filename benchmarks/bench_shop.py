@@ -69,6 +69,10 @@ class Shop:
         """How many documents a search finds."""
         return int(self.search(index, query)["total"]["value"])
 
+    def last_words(self) -> str:
+        """The end of what flusso logged."""
+        return (self.folder / "flusso.log").read_text(encoding="utf-8")[-2000:]
+
     def start(self, *args: str) -> subprocess.Popen[bytes]:
         """Start flusso on the shop's own configuration."""
         environment = {**os.environ, "DATABASE_URL": self.database, "OPENSEARCH_URL": self.cluster}
@@ -101,7 +105,7 @@ def fill(shop: Shop) -> dict[str, float]:
     seconds = time.monotonic() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"flusso ended with {process.returncode}: see {shop.folder}/flusso.log")
+        raise SystemExit(f"flusso ended with {process.returncode}\n{shop.last_words()}")
     documents = sum(shop.count(index, {"match_all": {}}) for index in INDEXES)
     return {
         "documents": documents,

@@ -31,6 +31,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 
 from flusso_core.cli.app import app
 from flusso_core.config import load_deployment
+from flusso_core.pipeline import plan
 
 if TYPE_CHECKING:
     from sybil import Example
@@ -75,14 +76,14 @@ def yaml(example: Example) -> None:
 
 
 def load(deployment: str, schemas: Mapping[str, str]) -> None:
-    """Have flusso read a deployment; what is wrong with it is a `ConfigError`."""
+    """Have flusso plan a deployment; what is wrong with it is a `ConfigError`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path, text in schemas.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
         (folder / "flusso.toml").write_text(deployment, encoding="utf-8")
-        load_deployment(folder / "flusso.toml")
+        plan(load_deployment(folder / "flusso.toml"))
 
 
 def jsonl(example: Example) -> None:
