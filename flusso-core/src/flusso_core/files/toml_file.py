@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any, cast
 
@@ -68,7 +68,7 @@ def _depth(value: Any) -> int:
         if isinstance(here, dict):
             waiting += [(inner, depth + 1) for inner in cast(dict[str, Any], here).values()]
         elif isinstance(here, list):
-            waiting += [(inner, depth + 1) for inner in cast(list[Any], here)]
+            waiting += [(inner, depth + 1) for inner in cast(Sequence[Any], here)]
     return deepest
 
 
@@ -78,7 +78,7 @@ def _plain(value: Any) -> JsonValue:
             table = cast(Mapping[str, Any], value)
             return {key: _plain(inner) for key, inner in table.items()}
         case list():
-            return [_plain(inner) for inner in cast(list[Any], value)]
+            return [_plain(inner) for inner in cast(Sequence[Any], value)]
         case datetime() | date() | time():
             return value.isoformat()
         case _:

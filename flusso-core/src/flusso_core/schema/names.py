@@ -111,7 +111,8 @@ def key_columns(value: object) -> tuple[str, ...]:
 
 
 def _error(message: str) -> PydanticCustomError:
-    return PydanticCustomError("name", message)  # type: ignore[arg-type]  # a literal, for translators
+    # pydantic asks for a literal, as it is a template; these have no braces.
+    return PydanticCustomError("name", message)  # pyright: ignore[reportArgumentType]
 
 
 Identifier: TypeAlias = Annotated[str, AfterValidator(identifier)]
