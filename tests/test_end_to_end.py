@@ -1,0 +1,94 @@
+"""The main job: a database that never stands still, an index that follows, a process that dies."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+
+import psycopg
+import pytest
+
+from .shop_deployment import Connection, Deployment, load_shop, wait_until
+from .shop_writer import TRANSACTIONS, ShopWriter
+
+pytestmark = pytest.mark.integration
+
+USERS = 1500
+
+
+def kill_after(deployment: Deployment, documents: int) -> None:
+    """Start flusso, and kill it as soon as it has written so many documents."""
+    enough = deployment.written() + documents
+    running = deployment.flusso("run")
+    wait_until(
+        lambda: deployment.written() >= enough or not running.running,
+        60,
+        f"{documents} documents written",
+    )
+    assert running.running, running.output
+    running.signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+
+
+@pytest.mark.timeout(240)
+def test_killed_twice_under_writes_every_index_equals_the_database(
+    connection: Connection, deployment: Deployment
+) -> None:
+    """H1, H4, H5, R2, C1-C6: nothing is missing, stale or extra.
+
+    A writer commits random changes from before the start until after the seeds; the process is
+    killed twice on the way, once in the first pages and once further on.
+    """
+    load_shop(connection, USERS)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+    with psycopg.connect(deployment.database, autocommit=True) as writing:
+        writer = ShopWriter(writing, random.Random(20), rate=150)
+
+        def write() -> None:
+            try:
+                writer.run(stop=stop)
+            except Exception as error:  # noqa: BLE001  # told after the thread has ended
+                failures.append(error)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            wait_until(lambda: writer.done[TRANSACTIONS] > 20, 10, "the writer writes")
+            for documents in (100, 1500):
+                kill_after(deployment, documents)
+            running = deployment.flusso("run")
+            wait_until(lambda: deployment.served() or not running.running, 90, "served")
+            assert running.running, running.output
+            served = writer.done[TRANSACTIONS]
+            wait_until(
+                lambda: writer.done[TRANSACTIONS] > served + 100, 20, "changes after the seeds"
+            )
+        finally:
+            stop.set()
+            thread.join()
+    assert not failures, failures
+    wait_until(
+        lambda: deployment.differences(connection) == 0 or not running.running,
+        30,
+        "the indexes have caught up",
+    )
+    running.signal(signal.SIGTERM)
+    assert running.wait() == 0, running.output
+    for index, result in deployment.compare(connection).items():
+        assert result.checked > 100
+        assert result.differences == 0, f"{index}: {result}\n{running.output}"
+
+
+def test_once_catches_up_and_ends(connection: Connection, deployment: Deployment) -> None:
+    """A job: each run does what has happened since the last one, and ends by itself."""
+    load_shop(connection, 200)
+    first = deployment.flusso("run", "--once")
+    assert first.wait() == 0, first.output
+    assert deployment.differences(connection) == 0, first.output
+    ShopWriter(connection, random.Random(1)).run(200)
+    assert deployment.differences(connection) > 0, "the writer changed nothing"
+    second = deployment.flusso("run", "--once")
+    assert second.wait() == 0, second.output
+    assert deployment.differences(connection) == 0, second.output
