@@ -139,21 +139,21 @@ class Lab:
             found[TableName(schema, table)] = rows
         return found
 
+    @staticmethod
+    def difference(before: Snapshot, after: Snapshot) -> list[Change]:
+        """The row events that lead from one snapshot to the other, with full images."""
+        changes: list[Change] = []
+        for table, old in before.items():
+            new = after[table]
+            for key in old.keys() | new.keys():
+                was, now = old.get(key), new.get(key)
+                if was != now:
+                    operation = Operation.DELETE if now is None else Operation.UPSERT
+                    changes.append(Change(table, operation, was, now))
+        return changes
+
     def _columns(self, table: str) -> Sequence[psycopg.Column]:
         return self.connection.execute(f"SELECT * FROM {table} LIMIT 0".encode()).description or ()
-
-
-def difference(before: Snapshot, after: Snapshot) -> list[Change]:
-    """The row events that lead from one snapshot to the other, with full images."""
-    changes: list[Change] = []
-    for table, old in before.items():
-        new = after[table]
-        for key in old.keys() | new.keys():
-            was, now = old.get(key), new.get(key)
-            if was != now:
-                operation = Operation.DELETE if now is None else Operation.UPSERT
-                changes.append(Change(table, operation, was, now))
-    return changes
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ CASES = (
     Case("text", r"""E'a"\\b\n\t\x01{}[],:' """, FieldType.TEXT, r'"a\"\\b\n\t\u0001{}[],:"'),
     Case("text", "U&'\\00e9 \\+01F600 \\2028'", FieldType.TEXT, '"\\u00e9 \\ud83d\\ude00 \\u2028"'),
     Case("text", "'  AB '", FieldType.KEYWORD, '"ab"', transforms=(TRIM, LOWER)),
-    Case("text", "E' \\t\\nx\\r '", FieldType.KEYWORD, '"x"', transforms=(TRIM,)),
+    Case("text", "E'  \\tx '", FieldType.KEYWORD, r'"\tx"', transforms=(TRIM,)),
     Case("text", "NULL", FieldType.KEYWORD, '" As It Is "', (LOWER, TRIM), " As It Is "),
     Case("text", "NULL", FieldType.KEYWORD, '"1"', default=1),
     Case("text", "NULL", FieldType.KEYWORD, '"true"', default=True),

@@ -47,6 +47,8 @@ _EQUAL_IS_SAME = frozenset(
     }
 )
 
+_UNBOUNDED = {"character": "pg_catalog.bpchar", "bit": 'pg_catalog."bit"'}
+
 _INTEGERS = frozenset({"smallint", "integer", "bigint"})
 _STRINGS = frozenset({"text", "character varying"})
 
@@ -57,6 +59,11 @@ def key_text(expression: str, column: Column) -> str:
         return f"{expression}::text"
     # `concat` uses the type's output function, whatever casts there are.
     return f"concat({expression})"
+
+
+def key_type(column: Column) -> str:
+    """The type that a key's text is cast to. A bare `character` or `bit` would mean length 1."""
+    return _UNBOUNDED.get(column.base_type, column.base_type)
 
 
 def is_canonical(column: Column) -> bool:
@@ -79,5 +86,5 @@ def any_of(parameter: int, column: Column) -> str:
     The array is cast as a whole, so that an index on the column serves.
     """
     if column.category == "A":  # an array of arrays would be flattened
-        return f"IN (SELECT v::{column.base_type} FROM unnest(${parameter}::text[]) AS u (v))"
-    return f"= ANY(${parameter}::text[]::{column.base_type}[])"
+        return f"IN (SELECT v::{key_type(column)} FROM unnest(${parameter}::text[]) AS u (v))"
+    return f"= ANY(${parameter}::text[]::{key_type(column)}[])"

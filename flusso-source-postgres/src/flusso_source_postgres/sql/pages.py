@@ -9,7 +9,7 @@ from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.catalogue import Column, Table
 from flusso_source_postgres.sql.document import document
 from flusso_source_postgres.sql.filters import qualifies
-from flusso_source_postgres.sql.keys import is_canonical, key_text
+from flusso_source_postgres.sql.keys import is_canonical, key_text, key_type
 from flusso_source_postgres.sql.rows import Rows, Tables, describe
 from flusso_source_postgres.sql.text import identifier, table_name
 
@@ -43,7 +43,7 @@ def build_statement(schema: IndexSchema, tables: Tables) -> str:
     matches: list[str] = []
     for column, text in zip(key, given, strict=True):
         described = describe(table, column)
-        matches.append(f"{rows.column(column)} = k.{text}::{described.base_type}")
+        matches.append(f"{rows.column(column)} = k.{text}::{key_type(described)}")
         if not is_canonical(described):
             # 1.0 = 1.00, and the row is the document of one of them only.
             matches.append(f"{key_text(rows.column(column), described)} = k.{text}")
@@ -132,7 +132,7 @@ def _between(key: Sequence[str], table: Table, *, lower: bool, upper: bool) -> s
 
 
 def _parameters(columns: Sequence[Column], first: int) -> list[str]:
-    return [f"${place}::{column.base_type}" for place, column in enumerate(columns, first)]
+    return [f"${place}::{key_type(column)}" for place, column in enumerate(columns, first)]
 
 
 def _row(items: Sequence[str]) -> str:

@@ -33,8 +33,6 @@ NUMERIC = frozenset(
     }
 )
 
-_WHITESPACE = r"E' \t\n\r\f\v'"
-
 
 def value(
     expression: str,
@@ -88,13 +86,13 @@ def as_text(expression: str, column: Column) -> str:
 
 
 def transformed(expression: str, transforms: Sequence[Transform]) -> str:
-    """The text after its transforms, in their order."""
+    """The text after its transforms, in their order. `trim` takes away spaces, as `btrim` does."""
     for transform in transforms:
         match transform:
             case Transform.LOWERCASE:
                 expression = f"lower({expression})"
             case Transform.TRIM:
-                expression = f"btrim({expression}, {_WHITESPACE})"
+                expression = f"btrim({expression})"
     return expression
 
 
