@@ -19,6 +19,9 @@ from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
 
+_RELEASE_SECONDS = 2.0
+"""A destination that does not answer keeps no run from ending; its lease ends by itself."""
+
 
 class Engine:
     """Keeps every sink in step with a source.
@@ -88,7 +91,6 @@ class Engine:
         self._lanes: list[Lane] = []
         self._stop = asyncio.Event()
         self._stored = asyncio.Event()
-        self._batches = 0
 
     def stop(self) -> None:
         """Ask `run` to let flights land, store the state and return. Call it from the loop."""
@@ -146,9 +148,6 @@ class Engine:
         await self._retrier.run(
             "preparing the source", lambda: self._capture.provision(temporary=ephemeral)
         )
-        identity = await self._retrier.run("identifying the source", self._capture.identity)
-        confirmed = await self._retrier.run("asking the source", self._capture.confirmed)
-        self._delivered = self._confirmed = confirmed
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._lanes = [
             Lane(
@@ -166,7 +165,13 @@ class Engine:
         ]
         for lane, sink in zip(self._lanes, self._sinks.values(), strict=True):
             stack.push_async_callback(_release, sink)
-            await lane.prepare(owner, identity, confirmed)
+            await lane.acquire(owner)
+        # Only now: while this run waited for another one to end, that one moved the stream.
+        identity = await self._retrier.run("identifying the source", self._capture.identity)
+        confirmed = await self._retrier.run("asking the source", self._capture.confirmed)
+        self._delivered = self._confirmed = confirmed
+        for lane in self._lanes:
+            await lane.prepare(identity, confirmed)
 
     async def _reach(self, *, once: bool, backfill_only: bool) -> None:
         """Seeds may begin when the source has settled; then see to it that a job ends."""
@@ -207,17 +212,16 @@ class Engine:
             await self._retrier.run("following changes", self._follow_once)
 
     async def _follow_once(self) -> None:
-        """Follow the stream. A connection that had worked is replaced at once when it is lost."""
-        before = self._batches
+        """Follow the stream. A connection that brought something is replaced at once when lost."""
+        before = self._delivered
         try:
             await self._capture.live(self._delivered, self._put)
         except SourceUnavailable as error:
-            if self._batches == before:
+            if self._delivered == before:
                 raise
             self._observer.retrying("following changes", error, 0.0)
 
     async def _put(self, batch: ChangeBatch) -> None:
-        self._batches += 1
         if batch.changes:
             self._observer.captured(len(batch.changes))
         for lane in self._lanes:
@@ -246,8 +250,9 @@ def _memory_queue(lane: str) -> Queue:
 
 async def _release(sink: Sink) -> None:
     """Give up the lease if that can be done: otherwise it expires by itself."""
-    with suppress(SinkError):
-        await sink.release()
+    with suppress(SinkError, TimeoutError):
+        async with asyncio.timeout(_RELEASE_SECONDS):
+            await sink.release()
 
 
 def _leaf(error: Exception) -> Exception:

@@ -84,7 +84,7 @@ class Flights:
         self._max_bytes = min(capabilities.max_bytes, max(1, bounds.max_bytes // self.count))
         self._document_bytes = float(_FIRST_GUESS_BYTES)
         self._work = asyncio.Event()
-        self._draining = False
+        self._draining = asyncio.Event()
 
     @property
     def limit(self) -> int:
@@ -97,13 +97,13 @@ class Flights:
 
     def drain(self) -> None:
         """Begin no more flights; each worker ends when its own has."""
-        self._draining = True
+        self._draining.set()
         self._work.set()
 
     async def work(self) -> None:
         """One worker: one flight after the other, until `drain`."""
-        while not self._draining:
-            await self._retrier.run(f"{self._lane}: writing", self._fly)
+        while not self._draining.is_set():
+            await self._retrier.run(f"{self._lane}: writing", self._fly, ending=self._draining)
 
     async def _fly(self) -> None:
         async with self._building:
@@ -116,7 +116,7 @@ class Flights:
             await self.flush(documents, build_seconds=time.monotonic() - started, seed=False)
 
     async def _take(self) -> Flight | None:
-        while not self._draining:
+        while not self._draining.is_set():
             share = max(_SMALLEST_SHARE, -(-self._ledger.ready() // self.count))
             flight = self._ledger.take(min(self.limit, share))
             if flight is not None:

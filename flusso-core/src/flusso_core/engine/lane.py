@@ -38,6 +38,13 @@ logger = logging.getLogger(__name__)
 _STORE_SECONDS = 1.0
 """State records are stored this often while something moves: it is what a restart repeats."""
 
+_RECORD_SHARE = 0.25
+"""Of the time that a drain may take, this much is kept for storing the records."""
+
+_DEBTS_PER_DOCUMENT = 4
+"""Rows that change again and again while the destination is down make no more documents dirty,
+but owe them to ever more batches: that is bounded too, as a multiple of `max_dirty`."""
+
 _RENEW_SECONDS = 5.0
 """A third of the lease, so that two renewals may fail."""
 
@@ -58,8 +65,8 @@ class LaneSettings:
 class Lane:
     """Keeps one destination in step.
 
-    The engine calls `prepare`, then runs `run` in a task; `begin_seeding` once the source has
-    settled; `drain` to stop.
+    The engine calls `acquire` and `prepare`, then runs `run` in a task; `begin_seeding` once the
+    source has settled; `drain` to stop.
 
     Args:
         name: the sink's name.
@@ -102,6 +109,9 @@ class Lane:
         self._generations: dict[str, int] = {}
         self._progress: dict[str, SeedProgress] = {}
         self._seeding: dict[str, asyncio.Task[None]] = {}
+        # One request for records at a time: one that is overtaken would put an older record in
+        # the place of a newer one, below what the source has been told.
+        self._storing = asyncio.Lock()
         self._settled = asyncio.Event()
         self._room = asyncio.Event()
         self._all_seeded = asyncio.Event()
@@ -115,12 +125,15 @@ class Lane:
 
     # Start
 
-    async def prepare(self, owner: str, identity: StreamIdentity, confirmed: Position) -> None:
-        """Become the writer, and settle with the destination how each index goes on."""
-        epoch = await self._try("becoming the writer", lambda: self._sink.acquire(owner))
+    async def acquire(self, owner: str) -> None:
+        """Become the writer; may wait long, for another run."""
+        self._epoch = await self._try("becoming the writer", lambda: self._sink.acquire(owner))
+
+    async def prepare(self, identity: StreamIdentity, confirmed: Position) -> None:
+        """Settle with the destination how each index goes on. Both are of after `acquire`."""
         self._position = confirmed
         self._watermark = Watermark(confirmed)
-        self._ledger = Ledger(epoch=epoch)
+        self._ledger = Ledger(epoch=self._epoch)
         self._flights = Flights(
             lane=self.name,
             ledger=self._ledger,
@@ -164,10 +177,13 @@ class Lane:
 
     async def _begin(self, mapping: IndexMapping, plan: StartPlan) -> None:
         """Store the plan's record, then make its generation ready to be written to."""
-        record = plan.record
         index = mapping.index
-        await self._try("storing its state", lambda: self._sink.store_records([record]))
-        self._records[index] = self._durable[index] = record
+        async with self._storing:
+            # The watermark may have moved, and been confirmed, since the plan was made.
+            position = max(plan.record.position, self._watermark.position)
+            record = replace(plan.record, position=position)
+            await self._try("storing its state", lambda: self._sink.store_records([record]))
+            self._records[index] = self._durable[index] = record
         await self._try(
             "beginning a generation",
             lambda: self._sink.begin_generation(mapping, record.generation),
@@ -216,13 +232,14 @@ class Lane:
         for seed in self._seeding.values():
             seed.cancel()
         self._flights.drain()
-        _, flying = await asyncio.wait(self._workers, timeout=seconds)
+        _, flying = await asyncio.wait(self._workers, timeout=seconds * (1 - _RECORD_SHARE))
         for worker in flying:
             worker.cancel()
         self._recording.cancel()
         await asyncio.wait([*self._workers, self._intake, self._recording])
-        with suppress(SinkUnavailable):
-            await self._store()
+        with suppress(SinkUnavailable, TimeoutError):
+            async with asyncio.timeout(seconds * _RECORD_SHARE):
+                await self._store()
         self._renewing.cancel()
 
     # The way of a batch
@@ -248,6 +265,7 @@ class Lane:
             batcher.add(batch, time.monotonic())
 
     async def _resolve(self, batch: ChangeBatch) -> None:
+        await self._make_room()
         debtor = self._ledger.open_debtor()
         self._watermark.begin(debtor, batch.position)
         if batch.changes:
@@ -273,12 +291,23 @@ class Lane:
                 if isinstance(keys, RootTruncated):
                     await self._restart(keys.index)
                     continue
-                while self._ledger.dirty >= self._settings.bounds.max_dirty:
-                    self._room.clear()
-                    await self._room.wait()
+                await self._make_room()
                 documents += self._ledger.mark(keys.index, keys.keys, debtor)
                 self._flights.wake()
         return documents
+
+    async def _make_room(self) -> None:
+        while not self._has_room():
+            self._room.clear()
+            await self._room.wait()
+
+    def _has_room(self) -> bool:
+        most = self._settings.bounds.max_dirty
+        return (
+            self._ledger.dirty < most
+            and self._ledger.debts < _DEBTS_PER_DOCUMENT * most
+            and self._watermark.pending <= most
+        )
 
     async def _restart(self, index: str) -> None:
         """The index begins again in a new, empty generation.
@@ -305,11 +334,11 @@ class Lane:
         """The ledger has changed: pass on what that makes possible."""
         self._landed.set()
         self._flights.wake()
-        if self._ledger.dirty < self._settings.bounds.max_dirty:
-            self._room.set()
         for debtor in self._ledger.settled():
             if not self._seeder.paid(debtor) and self._watermark.end(debtor):
                 self._watermark_moved.set()
+        if self._has_room():
+            self._room.set()
 
     # Seeds
 
@@ -362,12 +391,13 @@ class Lane:
 
     async def _store(self) -> None:
         """Store what has changed; then the source may be confirmed up to there."""
-        position = self._watermark.position
-        current = [self._current(index) for index in self._records]
-        changed = [record for record in current if record != self._durable[record.index]]
-        if changed:
-            await self._sink.store_records(changed)
-            self._durable.update({record.index: record for record in changed})
+        async with self._storing:
+            position = self._watermark.position
+            current = [self._current(index) for index in self._records]
+            changed = [record for record in current if record != self._durable[record.index]]
+            if changed:
+                await self._sink.store_records(changed)
+                self._durable.update({record.index: record for record in changed})
         if position > self._position:
             self._position = position
             self._stored()

@@ -92,6 +92,12 @@ class Ledger:
         self._indexes: dict[str, _Index] = {}
         self._dirty = 0
         self._flying = 0
+        self._debts = 0
+
+    @property
+    def debts(self) -> int:
+        """All debts together: one for each debtor to whom a document is owed."""
+        return self._debts
 
     @property
     def dirty(self) -> int:
@@ -163,6 +169,7 @@ class Ledger:
                 waiting[key] = (*debts, debtor)
                 owed += 1
         self._owed[debtor] += owed
+        self._debts += owed
         self._dirty += new
         return new
 
@@ -207,6 +214,7 @@ class Ledger:
                 for debtor in later:
                     if debtor in debts:
                         self._owed[debtor] -= 1
+                        self._debts -= 1
                     else:
                         debts = (*debts, debtor)
             entry.ready[key] = debts
@@ -240,6 +248,7 @@ class Ledger:
             flying[key] = debts
         self._flying += len(direct)
         self._owed[page.debtor] += len(direct)
+        self._debts += len(direct)
         self.mark(page.index, stale, page.debtor)
         self._close(entry, page)
         page.filled = True
@@ -291,6 +300,7 @@ class Ledger:
         return self._epoch << _NUMBER_BITS | self._number
 
     def _pay(self, debts: Debts) -> None:
+        self._debts -= len(debts)
         for debtor in debts:
             self._owed[debtor] -= 1
             if self._owed[debtor] == 0 and debtor in self._sealed:

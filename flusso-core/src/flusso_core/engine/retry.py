@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,12 +41,19 @@ class Retrier:
         self._observer = observer
         self._policy = policy or RetryPolicy()
 
-    async def run(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
+    async def run(
+        self,
+        what: str,
+        operation: Callable[[], Awaitable[T]],
+        *,
+        ending: asyncio.Event | None = None,
+    ) -> T:
         """Run `operation` until it raises neither `SourceUnavailable` nor `SinkUnavailable`.
 
         Args:
             what: names it to the observer.
             operation: is called anew for each attempt.
+            ending: once it is set, nothing waits for the next attempt any more.
         """
         failures = 0
 
@@ -58,13 +67,22 @@ class Retrier:
         async def attempt() -> T:  # tenacity awaits what it can tell to be a coroutine function
             return await operation()
 
+        async def sleep(seconds: float) -> None:
+            if ending is None:
+                await asyncio.sleep(seconds)
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await ending.wait()
+
         attempts = AsyncRetrying(
+            sleep=sleep,
             retry=retry_if_exception_type((SourceUnavailable, SinkUnavailable)),
             wait=wait_random_exponential(self._policy.initial, self._policy.maximum),
             before_sleep=told,
             reraise=True,
         )
         result: T = await attempts(attempt)
-        if failures:
+        if failures and not (ending and ending.is_set()):
             self._observer.recovered(what)
         return result

@@ -1,0 +1,705 @@
+"""The asyncio shell: every wait ends, every task is owned, stopping is prompt and safe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from random import Random
+from typing import Any
+
+import pytest
+
+from flusso_core.engine import Engine
+from flusso_core.errors import (
+    SinkFatal,
+    SinkUnavailable,
+    SourceFatal,
+    SourceUnavailable,
+)
+from flusso_core.interfaces import PutBatch
+from flusso_core.model import (
+    Change,
+    ChangeBatch,
+    Document,
+    FlushReport,
+    IndexKeys,
+    Position,
+    RootTruncated,
+    StateRecord,
+)
+from flusso_core.observe.observer import NoopObserver
+from flusso_core.queue.memory import MemoryQueue
+from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, FailurePolicy
+from flusso_core.testing import (
+    MemoryBuilder,
+    MemoryCapture,
+    MemoryDatabase,
+    MemoryDestination,
+    MemorySink,
+    run_in_virtual_time,
+)
+from flusso_core.testing.database import ROOT
+
+DRAIN = 10.0
+
+
+def filled(parents: int = 20) -> MemoryDatabase:
+    database = MemoryDatabase()
+    for number in range(parents):
+        database.commit(
+            database.put_parent(f"p{number:03}", f"name {number}"),
+            database.put_child(f"c{number:03}", f"p{number:03}"),
+        )
+    return database
+
+
+def make(
+    database: MemoryDatabase,
+    *sinks: MemorySink,
+    capture: MemoryCapture | None = None,
+    builder: MemoryBuilder | None = None,
+    **settings: Any,
+) -> Engine:
+    return Engine(
+        capture or MemoryCapture(database),
+        builder or MemoryBuilder(database),
+        {f"sink{number}": sink for number, sink in enumerate(sinks)},
+        drain_seconds=DRAIN,
+        **settings,
+    )
+
+
+def small_queue(_: str) -> MemoryQueue:
+    return MemoryQueue(20)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 600.0) -> None:
+    """Wait, in virtual time, for a condition."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Faults:
+    """A switch: the moments at which the sink is down."""
+
+    def __init__(self, *moments: str) -> None:
+        self.moments = set(moments)
+
+    def __call__(self, moment: str) -> None:
+        if moment in self.moments:
+            raise SinkUnavailable("down")
+
+    def everything(self) -> None:
+        self.moments = {"before", "records", "generation", "quarantine", "acquire"}
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """The run has ended, and left no task behind."""
+    await task
+    assert len(asyncio.all_tasks()) == 1
+
+
+def virtual(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    run_in_virtual_time(main(), seconds=7200.0)
+
+
+class Hanging(MemorySink):
+    """A destination that never answers the requests that are named."""
+
+    def __init__(self, destination: MemoryDestination, requests: set[str]) -> None:
+        super().__init__(destination)
+        self._requests = requests
+
+    async def _hang(self, request: str) -> None:
+        while request in self._requests:
+            await asyncio.Event().wait()
+
+    async def store_records(self, records: Sequence[StateRecord]) -> None:
+        await self._hang("records")
+        await super().store_records(records)
+
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        await self._hang("flush")
+        return await super().flush(documents, caught_up=caught_up)
+
+    async def release(self) -> None:
+        await self._hang("release")
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("outage", [1.0, 60.0, 600.0])
+def test_stop_is_prompt_while_the_writers_back_off(outage: float) -> None:
+    """R2: a worker that sleeps before its next attempt has nothing in flight to wait for."""
+
+    async def main() -> None:
+        database, destination, faults = filled(), MemoryDestination(), Faults("before")
+        running = make(database, MemorySink(destination, fault=faults))
+        task = asyncio.create_task(running.run())
+        await asyncio.sleep(outage)
+        began = now()
+        running.stop()
+        await ended(task)
+        assert now() - began < 0.1
+        assert database.confirmed == 0
+
+    virtual(main)
+
+
+def test_stop_ends_within_the_bound_though_every_request_hangs() -> None:
+    """R2: two lanes, and the destination of one answers nothing any more."""
+
+    async def main() -> None:
+        database, healthy, dead = filled(), MemoryDestination(), MemoryDestination()
+        hanging: set[str] = set()
+        running = make(database, MemorySink(healthy), Hanging(dead, hanging))
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        before = database.confirmed
+        hanging |= {"records", "release"}
+        database.commit(database.put_parent("p001", "renamed"))
+        await until(lambda: dead.search("parents") == database.documents())
+        hanging |= {"flush"}
+        database.commit(database.put_parent("p001", "renamed again"))
+        await until(lambda: healthy.search("parents") == database.documents())
+        began = now()
+        running.stop()
+        await ended(task)
+        assert now() - began <= DRAIN + 2.1, "the drain, and a moment for the lease"
+        assert database.confirmed == before
+        assert healthy.records["parents"].position.order == database.head
+
+    virtual(main)
+
+
+def test_stop_gives_a_start_up_that_cannot_end() -> None:
+    """R2: the destination is down from the beginning."""
+
+    async def main() -> None:
+        database, faults = filled(), Faults()
+        faults.everything()
+        running = make(database, MemorySink(MemoryDestination(), fault=faults))
+        task = asyncio.create_task(running.run())
+        await asyncio.sleep(120)
+        began = now()
+        running.stop()
+        await ended(task)
+        assert now() - began < 0.1
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("steps", [*range(12), 15, 20, 30, 50, 80, 130])
+def test_stop_at_any_step_of_the_start_ends_cleanly(steps: int) -> None:
+    """R2: also where it comes before the lanes have begun; the next run converges."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        running = make(database, MemorySink(destination))
+        task = asyncio.create_task(running.run())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        running.stop()
+        await ended(task)
+        if destination.records:
+            assert database.confirmed <= destination.records["parents"].position.order
+        await make(database, MemorySink(destination)).run(once=True)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
+def test_stop_lets_flights_land_and_records_them() -> None:
+    """R2: a flush that takes two seconds is waited for, and what it wrote is confirmed."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        running = make(database, MemorySink(destination, pause=lambda: asyncio.sleep(2)))
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        await until(lambda: destination.records["parents"].seeded)
+        database.commit(database.put_parent("p001", "renamed"))
+        await asyncio.sleep(1)
+        running.stop()
+        await ended(task)
+        assert b"renamed" in destination.search("parents")["p001"]
+        assert database.confirmed == database.head
+
+    virtual(main)
+
+
+def test_stop_while_a_truncate_waits_for_what_is_in_flight() -> None:
+    """C7, R2: the barrier is given up, and the truncate comes again in the next run."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        slow = False
+
+        async def pause() -> None:
+            await asyncio.sleep(3600 if slow else 0)
+
+        running = make(database, MemorySink(destination, pause=pause))
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        slow = True
+        database.commit(database.put_parent("p001", "renamed"))
+        await asyncio.sleep(1)
+        database.commit(database.truncate(ROOT), database.put_parent("p999", "new"))
+        await asyncio.sleep(1)
+        began = now()
+        running.stop()
+        await ended(task)
+        assert now() - began <= DRAIN + 0.1
+        assert database.confirmed < database.head
+        await make(database, MemorySink(destination)).run(once=True)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
+def test_stop_while_the_capture_is_blocked_by_a_dead_lane() -> None:
+    """R2, D6: the queue of a dead lane is full; the run ends all the same."""
+
+    async def main() -> None:
+        database, faults = filled(), Faults()
+        healthy, dead = MemoryDestination(), MemoryDestination()
+        running = make(
+            database,
+            MemorySink(healthy),
+            MemorySink(dead, fault=faults),
+            bounds=Bounds(max_dirty=3),
+            batching=BatchPolicy(max_changes=5),
+            queue=small_queue,
+        )
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        faults.moments = {"before"}
+        for number in range(200):
+            database.commit(database.put_parent(f"q{number:05}", "new"))
+        await asyncio.sleep(60)
+        assert len(healthy.search("parents")) < 200, "the capture is not held back"
+        began = now()
+        running.stop()
+        await ended(task)
+        assert now() - began <= DRAIN + 0.1
+
+    virtual(main)
+
+
+# Starting and ending by itself
+
+
+def test_once_with_an_empty_database_ends() -> None:
+    """H6: an index without rows is seeded too."""
+
+    async def main() -> None:
+        database, destination = MemoryDatabase(), MemoryDestination()
+        await make(database, MemorySink(destination)).run(once=True)
+        assert destination.records["parents"].seeded
+        assert destination.search("parents") == {}
+        assert destination.serving == {"parents": 1}
+
+    virtual(main)
+
+
+def test_a_destination_that_is_down_at_the_start_is_waited_for() -> None:
+    """R1."""
+
+    async def main() -> None:
+        database, destination, faults = filled(), MemoryDestination(), Faults()
+        faults.everything()
+        task = asyncio.create_task(
+            make(database, MemorySink(destination, fault=faults)).run(once=True)
+        )
+        await asyncio.sleep(600)
+        assert not task.done()
+        faults.moments.clear()
+        await ended(task)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
+def test_a_seed_that_fails_for_good_ends_the_run_with_its_error() -> None:
+    """H6: the index is not seeded, and nothing is confirmed."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        reads = 0
+
+        def fault() -> None:
+            nonlocal reads
+            reads += 1
+            if reads > 5:
+                raise SourceFatal("no privilege on parents")
+
+        running = make(
+            database, MemorySink(destination), builder=MemoryBuilder(database, fault=fault)
+        )
+        with pytest.raises(SourceFatal, match="no privilege"):
+            await running.run()
+        assert not destination.records["parents"].seeded
+        assert database.confirmed == 0
+
+    virtual(main)
+
+
+def test_a_bug_in_a_plugin_ends_the_run_with_its_error() -> None:
+    """R2: nothing is confirmed."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+
+        def fault(moment: str) -> None:
+            if moment == "after":
+                raise ZeroDivisionError
+
+        running = make(database, MemorySink(destination, fault=fault))
+        with pytest.raises(ZeroDivisionError):
+            await running.run()
+        assert database.confirmed == 0
+
+    virtual(main)
+
+
+def test_a_run_that_lost_its_lease_ends() -> None:
+    """D5."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        task = asyncio.create_task(make(database, MemorySink(destination)).run())
+        await until(lambda: database.confirmed == database.head)
+        await MemorySink(destination).acquire("another")
+        with pytest.raises(SinkFatal, match="taken over"):
+            await task
+
+    virtual(main)
+
+
+class Confirmations(NoopObserver):
+    """Remembers every position that was confirmed."""
+
+    def __init__(self) -> None:
+        self.positions: list[Position] = []
+
+    def confirmed(self, position: Position) -> None:
+        self.positions.append(position)
+
+
+class LateLease(MemorySink):
+    """A destination whose lease another run holds until `free` is set."""
+
+    def __init__(self, destination: MemoryDestination) -> None:
+        super().__init__(destination)
+        self.free = asyncio.Event()
+
+    async def acquire(self, owner: str) -> int:
+        await self.free.wait()
+        return await super().acquire(owner)
+
+
+def test_a_run_that_waited_for_the_lease_begins_where_the_other_left_off() -> None:
+    """D5: the source's confirmed position is read once nobody else can move it."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        await make(database, MemorySink(destination)).run(once=True)
+        sink = LateLease(destination)
+        task = asyncio.create_task(make(database, sink).run(once=True))
+        await asyncio.sleep(1)
+        database.commit(database.put_parent("p001", "renamed"))
+        await make(database, MemorySink(destination)).run(once=True)
+        sink.free.set()
+        await ended(task)
+        assert destination.records["parents"].position.order == database.confirmed
+        assert destination.records["parents"].generation == 1
+
+    virtual(main)
+
+
+def test_an_index_that_another_run_did_not_serve_meanwhile_has_a_gap() -> None:
+    """H3, D5: the gap came while this run waited for the lease."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        others = MemoryBuilder(database, index="others")
+        await make(database, MemorySink(destination), builder=others).run(once=True)
+        sink = LateLease(destination)
+        task = asyncio.create_task(make(database, sink, builder=others).run(once=True))
+        await asyncio.sleep(1)
+        database.commit(database.delete_parent("p001"))
+        await make(database, MemorySink(destination)).run(once=True)
+        assert database.confirmed == database.head
+        sink.free.set()
+        await ended(task)
+        assert destination.search("others") == database.documents()
+
+    virtual(main)
+
+
+# Records and confirming
+
+
+class SlowRecords(MemorySink):
+    """Requests that store records overtake each other."""
+
+    def __init__(
+        self, destination: MemoryDestination, database: MemoryDatabase, random: Random
+    ) -> None:
+        super().__init__(destination)
+        self._database = database
+        self._target = destination
+        self._random = random
+
+    async def store_records(self, records: Sequence[StateRecord]) -> None:
+        await asyncio.sleep(self._random.choice((0.1, 0.5, 2.0)))
+        await super().store_records(records)
+        for record in self._target.records.values():
+            assert self._database.confirmed <= record.position.order
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_record_is_never_replaced_by_an_older_one(seed: int) -> None:
+    """H8: what is confirmed stays at or below every record, however slow a request is.
+
+    Two stores at once (the clock's and a seed's, or a truncate's) could overtake each other, and
+    leave a record below what the source was told: a gap at the next start.
+    """
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        running = make(database, SlowRecords(destination, database, Random(seed)))
+        task = asyncio.create_task(running.run())
+        for number in range(120):
+            await asyncio.sleep(0.2)
+            database.commit(database.put_parent(f"p{number % 7:03}", f"name {number}"))
+            if number % 5 == 4:
+                database.commit(database.truncate(ROOT), database.put_parent("p999", "new"))
+            if destination.records:
+                assert database.confirmed <= destination.records["parents"].position.order
+        await until(lambda: database.confirmed == database.head)
+        running.stop()
+        await ended(task)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
+def test_the_record_is_stored_before_the_first_page_is_written() -> None:
+    """H6: what is written is known to the destination before it is written."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        database.confirmed = database.head  # so that only pages are written
+        stored: list[bool] = []
+
+        def fault(moment: str) -> None:
+            if moment == "before":
+                record = destination.records.get("parents")
+                stored.append(record is not None and bool(record.ranges) and not record.seeded)
+
+        running = make(database, MemorySink(destination, fault=fault))
+        await running.run(backfill_only=True)
+        assert stored
+        assert all(stored)
+
+    virtual(main)
+
+
+def test_nothing_is_confirmed_that_no_record_says() -> None:
+    """H8: while records cannot be stored, the documents land and the source is told nothing."""
+
+    async def main() -> None:
+        database, destination, faults = filled(), MemoryDestination(), Faults()
+        running = make(database, MemorySink(destination, fault=faults))
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        faults.moments = {"records"}
+        database.commit(database.put_parent("p001", "renamed"))
+        before = database.confirmed
+        await until(lambda: destination.search("parents") == database.documents())
+        await asyncio.sleep(300)
+        assert database.confirmed == before < database.head
+        faults.moments.clear()
+        await until(lambda: database.confirmed == database.head)
+        running.stop()
+        await ended(task)
+
+    virtual(main)
+
+
+def test_a_piece_of_a_large_commit_confirms_nothing() -> None:
+    """H8, C10: only ends of commits are confirmed."""
+
+    async def main() -> None:
+        database, destination, observer = filled(), MemoryDestination(), Confirmations()
+        running = make(database, MemorySink(destination), observer=observer)
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        database.commit(*(database.put_parent(f"q{number:03}", "new") for number in range(50)))
+        await until(lambda: database.confirmed == database.head)
+        running.stop()
+        await ended(task)
+        assert all(0 < position.order <= database.head for position in observer.positions)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
+# Following
+
+
+class Flapping(MemoryCapture):
+    """A source that takes each connection, sends a keepalive, and hangs up."""
+
+    connections = 0
+
+    async def live(self, start: Position, put: PutBatch) -> None:
+        self.connections += 1
+        await put(ChangeBatch((), start))
+        raise SourceUnavailable("hung up")
+
+
+def test_a_source_that_always_hangs_up_is_not_hammered() -> None:
+    """R1: a connection that brought nothing new is tried again with back-off."""
+
+    async def main() -> None:
+        database = filled()
+        capture = Flapping(database)
+        running = make(database, MemorySink(MemoryDestination()), capture=capture)
+        task = asyncio.create_task(running.run())
+        await asyncio.sleep(600)
+        running.stop()
+        await ended(task)
+        assert 10 < capture.connections < 300
+
+    virtual(main)
+
+
+# Memory
+
+
+def test_what_waits_for_a_dead_destination_is_bounded() -> None:
+    """C10, R3: a few hot rows that change for ever fill neither the ledger nor the watermark."""
+
+    async def main() -> None:
+        database, destination, faults = filled(), MemoryDestination(), Faults()
+        running = make(database, MemorySink(destination, fault=faults), bounds=Bounds(max_dirty=50))
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        faults.everything()
+        for number in range(2000):
+            database.commit(
+                *(database.put_parent(f"p{key:03}", f"name {number}") for key in range(3))
+            )
+            await asyncio.sleep(0.1)
+        lane = running._lanes[0]  # pyright: ignore[reportPrivateUsage]
+        assert lane._ledger.debts <= 500  # pyright: ignore[reportPrivateUsage]
+        assert lane._watermark.pending <= 500  # pyright: ignore[reportPrivateUsage]
+        faults.moments.clear()
+        await until(lambda: destination.search("parents") == database.documents())
+        await until(lambda: database.confirmed == database.head)
+        running.stop()
+        await ended(task)
+
+    virtual(main)
+
+
+class Wide(MemoryBuilder):
+    """A builder whose every change touches three hundred documents, a few at a time."""
+
+    async def resolve(
+        self, changes: Sequence[Change]
+    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+        async with aclosing(super().resolve(changes)) as found:
+            async for keys in found:
+                yield keys
+        for number in range(0, 300, 3):
+            await asyncio.sleep(0)
+            yield IndexKeys("parents", [(f"w{number + offset:03}",) for offset in range(3)])
+
+
+def test_a_change_that_touches_more_than_fits_passes_under_back_pressure() -> None:
+    """C10: during a seed too, the ledger never holds much more than its bound."""
+
+    async def main() -> None:
+        database, destination = filled(100), MemoryDestination()
+        most = 0
+
+        def fault(moment: str) -> None:
+            nonlocal most
+            if moment != "before":
+                return
+            for lane in running._lanes:  # pyright: ignore[reportPrivateUsage]
+                most = max(most, lane._ledger.dirty)  # pyright: ignore[reportPrivateUsage]
+
+        running = make(
+            database,
+            MemorySink(destination, fault=fault),
+            builder=Wide(database),
+            bounds=Bounds(max_dirty=10),
+        )
+        await running.run(once=True)
+        assert destination.search("parents") == database.documents()
+        assert most <= 10 + 3 + 8, "the bound, one piece of a resolve, pages in memory"
+
+    virtual(main)
+
+
+# Refusals
+
+
+def test_a_quarantine_that_is_down_keeps_the_debt() -> None:
+    """D3: a refused document is owed until its quarantine entry is durable."""
+
+    async def main() -> None:
+        database, destination, faults = filled(), MemoryDestination(), Faults()
+        running = make(
+            database,
+            MemorySink(destination, fault=faults, refuse=["p999"]),
+            failures=FailurePolicies(default=FailurePolicy.SKIP),
+        )
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        before = database.head
+        faults.moments = {"quarantine"}
+        database.commit(database.put_parent("p999", "refused"))
+        await asyncio.sleep(60)
+        assert database.confirmed == before
+        assert not destination.quarantined
+        faults.moments.clear()
+        await until(lambda: database.confirmed == database.head)
+        assert [entry.document.id.key for entry in destination.quarantined] == [("p999",)]
+        running.stop()
+        await ended(task)
+
+    virtual(main)
+
+
+def test_throttled_documents_are_written_again_and_the_others_have_landed() -> None:
+    """D2."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        throttled = {"p003"}
+        running = make(database, MemorySink(destination, throttle=throttled.__contains__))
+        task = asyncio.create_task(running.run())
+        await asyncio.sleep(60)
+        (stored,) = destination.generations.values()
+        assert set(stored) == set(database.documents()) - throttled
+        assert not destination.records["parents"].seeded
+        assert database.confirmed == 0
+        throttled.clear()
+        await until(lambda: database.confirmed == database.head)
+        assert destination.search("parents") == database.documents()
+        running.stop()
+        await ended(task)
+
+    virtual(main)
