@@ -124,7 +124,8 @@ class _Locator:
         for name, key in self._names(_key_of(node)):
             path = (*path, name)
             self.marks.setdefault(path, self._mark(key))
-        self._value(node.named_children[-1], path)
+        # A comment behind an inline table is inside the pair's node.
+        self._value(_uncommented(node)[-1], path)
 
     def _value(self, node: Node, path: Path) -> None:
         if node.type == "inline_table":
@@ -132,8 +133,7 @@ class _Locator:
                 if pair.type == "pair":
                     self._pair(pair, path)
         elif node.type == "array":
-            elements = (child for child in node.named_children if child.type != "comment")
-            for number, element in enumerate(elements):
+            for number, element in enumerate(_uncommented(node)):
                 inner = (*path, number)
                 self.marks[inner] = self._mark(element)
                 self._value(element, inner)
@@ -155,3 +155,7 @@ class _Locator:
 
 def _key_of(node: Node) -> Node:
     return next(child for child in node.named_children if child.type in _KEYS)
+
+
+def _uncommented(node: Node) -> list[Node]:
+    return [child for child in node.named_children if child.type != "comment"]
