@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from flusso_core.schema.model import (
@@ -13,7 +14,7 @@ from flusso_core.schema.model import (
     Scalar,
     SoftDelete,
 )
-from flusso_source_postgres.catalogue import Table
+from flusso_source_postgres.catalogue import Column, Table
 from flusso_source_postgres.sql.text import identifier, literal
 
 _BINARY = {
@@ -25,6 +26,7 @@ _BINARY = {
     Operator.GTE: ">=",
 }
 _PATTERN = {Operator.LIKE: "LIKE", Operator.ILIKE: "ILIKE"}
+_INTEGERS = frozenset({"smallint", "integer", "bigint"})
 _STRINGS = frozenset({"text", "character varying", "character", "name"})
 
 
@@ -62,7 +64,8 @@ def _condition(one: Filter, table: Table) -> str:
 
 def _comparison(one: Comparison, table: Table) -> str:
     name = identifier(one.column)
-    values = [_value(value) for value in one.values]
+    column = table.column(one.column)
+    values = [_value(value, column) for value in one.values]
     match one.op:
         case Operator.IS_NULL:
             return f"{name} IS NULL"
@@ -75,15 +78,17 @@ def _comparison(one: Comparison, table: Table) -> str:
         case Operator.BETWEEN:
             return f"{name} BETWEEN {values[0]} AND {values[1]}"
         case Operator.LIKE | Operator.ILIKE:
-            column = table.column(one.column)
             text = column is not None and column.base_type in _STRINGS
             return f"{name}{'' if text else '::text'} {_PATTERN[one.op]} {values[0]}"
         case _:
             return f"{name} {_BINARY[one.op]} {values[0]}"
 
 
-def _value(value: Scalar) -> str:
+def _value(value: Scalar, column: Column | None) -> str:
     """A literal without a type, so that it takes the column's own."""
     if value is None:
         return "NULL"
+    whole = column is not None and column.base_type in _INTEGERS
+    if whole and isinstance(value, float) and math.isfinite(value):
+        return str(value)  # 1.5 is no integer, and yet comparable with one
     return literal(str(value).lower() if isinstance(value, bool) else str(value))
