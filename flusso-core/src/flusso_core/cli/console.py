@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from flusso_core.model import JsonValue
 
-WIDE = 240
-"""Columns of a table that goes to a file or a pipe, where nothing needs to fit a screen."""
+WIDE = 100_000
+"""Columns of a table that goes to a file or a pipe, where a row is a line however long."""
 
 FORMAT_VERSION = 1
 """Version of the JSON that commands print. A new key does not raise it; any other change does."""
@@ -56,4 +56,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    stdout().print(table)
+    console = stdout()
+    with console.capture() as captured:
+        console.print(table)
+    # rich pads the last column.
+    console.file.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())

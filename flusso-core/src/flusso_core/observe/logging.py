@@ -12,7 +12,8 @@ from flusso_core.observe.observer import NoopObserver, Phase
 if TYPE_CHECKING:
     from rich.console import Console
 
-logger = logging.getLogger(__name__)
+# It is the engine that speaks.
+logger = logging.getLogger("flusso_core.engine")
 
 _LEVELS = {
     -2: logging.ERROR,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-logger = logging.getLogger(__name__)
+# It is the engine that speaks.
+logger = logging.getLogger("flusso_core.engine")
 
 INTERVAL = 5.0
 """Seconds between two log lines of one index."""
