@@ -41,6 +41,7 @@ VALUES: st.SearchStrategy[JsonValue] = st.recursive(
 FIELDS: st.SearchStrategy[list[JsonValue]] = st.lists(
     st.dictionaries(KEYS, VALUES, max_size=6), max_size=4
 )
+TABLES = "a.b = [{c = 1}] # x\nt = {u = 1} # y\n[[d.e]] # z\n'f' = 2\n[[d.e]]\n[d.e.g]\nh = 1"
 
 
 def damaged(text: str) -> st.SearchStrategy[str]:

@@ -215,8 +215,8 @@ def test_a_lock_file_of_a_lock_file_is_the_same(deployment: Deployment, tmp_path
                 '{"source": {"type": "p"}, "index": [{"name": "a", "schema": "a.yml"}]}}'
             ),
             (
-                "the index a was compiled from another schema, or by a version of flusso that reads "
-                "it differently; build the lock file again"
+                "the index a was compiled from another schema, or by a version of flusso that "
+                "reads it differently; build the lock file again"
             ),
         ),
     ],
