@@ -81,7 +81,10 @@ def _unpack(download: Path, target: Path) -> None:
     with zipfile.ZipFile(jar) as outer:
         inner = next(name for name in outer.namelist() if name.endswith(".txz"))
         with outer.open(inner) as stream, tarfile.open(fileobj=stream, mode="r:xz") as archive:
-            archive.extractall(target, filter="tar")
+            if hasattr(tarfile, "tar_filter"):
+                archive.extractall(target, filter="tar")
+            else:  # Python before 3.11.4; the jar is the one that the manifest names
+                archive.extractall(target)  # noqa: S202
 
 
 def readable_programs(programs: Path, account: Account | None, folder: Path) -> Path:
