@@ -104,6 +104,11 @@ class Assembler:
         """Whether rows, and not only a newer position, wait to be taken."""
         return bool(self._changes)
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the last commit is not complete yet."""
+        return self._open is not None
+
     def _begin(self, event: Begin) -> None:
         if self._open is not None:
             raise ProtocolError("a transaction within a transaction")

@@ -169,8 +169,11 @@ class ReplicationConnection:
             raise SourceUnavailable("the server ended the change stream: it is shutting down")
         raise self._refused(result, slot)
 
-    async def readable(self, timeout: float | None = None) -> None:
+    async def readable(self, timeout: float | None = None) -> bool:
         """Wait until more has arrived, or the time is over, and take it in.
+
+        Returns:
+            Whether something arrived.
 
         Raises:
             SourceUnavailable: the connection was lost.
@@ -183,10 +186,11 @@ class ReplicationConnection:
             async with asyncio.timeout(timeout):
                 await ready
         except TimeoutError:
-            return
+            return False
         finally:
             loop.remove_reader(socket)
         self.poll()
+        return True
 
     def poll(self) -> None:
         """Take in what has arrived, without waiting.

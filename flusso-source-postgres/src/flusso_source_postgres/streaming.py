@@ -19,6 +19,9 @@ _SHORTEST_SILENCE = 0.1
 _KEEPALIVES_EVERY = 0.1
 """Seconds between two batches that bring nothing but a newer position."""
 
+_REST_OF_COMMIT = 0.005
+"""Seconds that the rest of a commit is waited for; the server has all of it, and is sending."""
+
 _FRAMES_A_TURN = 1000
 """Frames that are read before other tasks get a turn."""
 
@@ -122,6 +125,9 @@ async def _deliver(
             if frames % _FRAMES_A_TURN == 0:
                 await asyncio.sleep(0)
             if not full:
+                continue
+        elif assembler.in_transaction:
+            if await connection.readable(_REST_OF_COMMIT):
                 continue
         elif not assembler.has_changes:
             pause = delivered + _KEEPALIVES_EVERY - time.monotonic()
