@@ -23,7 +23,7 @@ from flusso_core.model import (
 from flusso_core.schema import project_mapping
 from flusso_source_postgres import ranges
 from flusso_source_postgres.catalogue import read_tables
-from flusso_source_postgres.findings import find
+from flusso_source_postgres.findings import find, require
 from flusso_source_postgres.options import PostgresOptions
 from flusso_source_postgres.resolver import Resolver
 from flusso_source_postgres.sizing import Sizing
@@ -70,15 +70,12 @@ class PostgresBuilder(DocumentBuilder):
                 tables = await read_tables(
                     connection, {name for schema in self._schemas for name in table_names(schema)}
                 )
-            self._indexes = {
-                schema.index: compile_index(schema, tables) for schema in self._schemas
-            }
+                compiled = [compile_index(schema, tables) for schema in self._schemas]
+                for one in compiled:
+                    await require(connection, one)
+            self._indexes = {one.schema.index: one for one in compiled}
             self._sizing = {name: Sizing() for name in self._indexes}
             await statements.open()
-            for compiled in self._indexes.values():
-                await statements.fetch(
-                    compiled.build, [[] for _ in range(compiled.key_size)], _reading(compiled)
-                )
         except BaseException:
             await statements.close()
             raise

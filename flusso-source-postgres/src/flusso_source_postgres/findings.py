@@ -7,7 +7,7 @@ from typing import LiteralString
 
 import psycopg
 
-from flusso_core.errors import SourceFatal
+from flusso_core.errors import SourceFatal, SourceUnavailable
 from flusso_core.model import FieldType, Finding, Severity, TableName
 from flusso_core.schema.model import (
     AggregateField,
@@ -71,10 +71,27 @@ async def find(connection: Connection, schemas: Sequence[IndexSchema]) -> list[F
             if table_names(schema) <= tables.keys():  # else it is said above
                 found.append(Finding(Severity.ERROR, _subject(schema), str(error)))
     for one in compiled:
-        found += await _statement(connection, one)
+        found += await _statements(connection, one)
         found += _types(one.schema.fields, one.tables[one.schema.table], one)
         found += _key(one)
     return [*dict.fromkeys(found), *await _indexes(connection, compiled, tables)]
+
+
+async def require(connection: Connection, compiled: CompiledIndex) -> None:
+    """Make sure that the index's documents can be read.
+
+    Raises:
+        SourceFatal: they cannot; the message says why, and what to do.
+    """
+    found = [
+        finding
+        for name in sorted(table_names(compiled.schema))
+        for finding in _table(name, compiled.tables[name])
+    ]
+    for finding in found or await _statements(connection, compiled):
+        cure = f"; {finding.cure}" if finding.cure else ""
+        where = "" if finding.subject == _subject(compiled.schema) else f" {finding.subject}"
+        raise SourceFatal(f"{_subject(compiled.schema)}:{where} {finding.message}{cure}")
 
 
 def _table(name: TableName, table: Table | None) -> Iterator[Finding]:
@@ -101,7 +118,7 @@ def _table(name: TableName, table: Table | None) -> Iterator[Finding]:
         )
 
 
-async def _statement(connection: Connection, compiled: CompiledIndex) -> list[Finding]:
+async def _statements(connection: Connection, compiled: CompiledIndex) -> list[Finding]:
     """Try the statement that builds documents, and each raw filter on its own."""
     found: list[Finding] = []
     for table, raw in _raw_filters(compiled.schema):
@@ -123,8 +140,9 @@ async def _try(
     try:
         await run(connection, statement, parameters)
     except psycopg.Error as error:
-        if connection.closed:
-            raise source_error(error, "check the schemas") from error
+        mapped = source_error(error, "check the schemas")
+        if isinstance(mapped, SourceUnavailable):
+            raise mapped from error
         return " ".join(str(error).split())
     return None
 

@@ -1,0 +1,254 @@
+"""Which documents a change touches, path by path, and how they come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flusso_core.model import Change, IndexKeys, Key, Operation, RootTruncated, RowImage, TableName
+from flusso_core.schema import parse_schema
+
+if TYPE_CHECKING:
+    from flusso_core.schema.model import IndexSchema
+
+    from .conftest import Lab
+
+pytestmark = pytest.mark.integration
+
+TABLES = """
+CREATE TABLE regions (id int PRIMARY KEY, name text);
+CREATE TABLE users (id bigint PRIMARY KEY, region_id int, friend_id bigint, name text);
+CREATE TABLE orders (id bigint PRIMARY KEY, user_id bigint, total int);
+CREATE TABLE items (order_id bigint, line int, product_id uuid, PRIMARY KEY (order_id, line));
+CREATE TABLE products (id uuid PRIMARY KEY, name text);
+CREATE TABLE tagged (product_id uuid, tag char(3));
+CREATE TABLE tags (tag char(3) PRIMARY KEY, name text);
+INSERT INTO regions VALUES (1, 'north'), (2, 'south');
+INSERT INTO users VALUES (1, 1, 2, 'a'), (2, 1, 1, 'b'), (3, 2, NULL, 'c'), (4, 2, 4, 'd');
+INSERT INTO orders VALUES (10, 1, 5), (11, 1, 5), (12, 2, 5), (13, 3, 5);
+INSERT INTO products VALUES ('00000000-0000-0000-0000-00000000000a', 'A'),
+    ('00000000-0000-0000-0000-00000000000b', 'B');
+INSERT INTO items VALUES (10, 1, '00000000-0000-0000-0000-00000000000a'),
+    (12, 1, '00000000-0000-0000-0000-00000000000a'),
+    (13, 1, '00000000-0000-0000-0000-00000000000b'), (13, 2, NULL);
+INSERT INTO tags VALUES ('x', 'X'), ('y', 'Y');
+INSERT INTO tagged VALUES ('00000000-0000-0000-0000-00000000000a', 'x'),
+    ('00000000-0000-0000-0000-00000000000a', 'x'), ('00000000-0000-0000-0000-00000000000b', 'y');
+"""
+
+USERS = """
+version: 1
+table: users
+fields:
+  - text: name
+  - belongs_to: region
+    column: region_id
+    table: regions
+    primary_key: id
+    fields: [{ text: name }]
+  - belongs_to: friend
+    column: friend_id
+    table: users
+    primary_key: id
+    fields: [{ text: name }]
+  - object: shopping
+    fields:
+      - has_many: orders
+        table: orders
+        foreign_key: user_id
+        primary_key: id
+        limit: 1
+        filters: [{ column: total, op: gt, value: 1000 }]
+        fields:
+          - has_many: items
+            table: items
+            foreign_key: order_id
+            primary_key: line
+            fields:
+              - belongs_to: product
+                column: product_id
+                table: products
+                primary_key: id
+                fields:
+                  - many_to_many: tags
+                    table: tags
+                    primary_key: tag
+                    through: { table: tagged, left_key: product_id, right_key: tag }
+                    fields: [{ text: name }]
+      - sum: spent
+        table: orders
+        column: total
+        value_type: long
+        foreign_key: user_id
+"""
+
+PRODUCTS = """
+version: 1
+table: products
+fields:
+  - text: name
+  - count: tags
+    table: tags
+    primary_key: tag
+    through: { table: tagged, left_key: product_id, right_key: tag }
+"""
+
+A, B = ("00000000-0000-0000-0000-00000000000" + one for one in "ab")
+
+
+def _users() -> IndexSchema:
+    return parse_schema(USERS, "users", "users.schema.yml")
+
+
+def _products() -> IndexSchema:
+    return parse_schema(PRODUCTS, "products", "products.schema.yml")
+
+
+def _change(table: str, before: RowImage | None, after: RowImage | None) -> Change:
+    operation = Operation.DELETE if after is None else Operation.UPSERT
+    return Change(TableName("public", table), operation, before, after)
+
+
+def _ids(*keys: object) -> set[Key]:
+    return {(str(key),) for key in keys}
+
+
+CASES: dict[str, tuple[Change, dict[str, set[Key]]]] = {
+    "root": (_change("users", None, {"id": "9"}), {"users": _ids(9)}),
+    "root key changed": (
+        _change("users", {"id": "1"}, {"id": "8"}),
+        {"users": _ids(1, 2, 8)},
+    ),
+    "root row in another root": (
+        _change("users", {"id": "2"}, {"id": "2"}),
+        {"users": _ids(1, 2)},
+    ),
+    "belongs_to target": (_change("regions", None, {"id": "1"}), {"users": _ids(1, 2)}),
+    "belongs_to target moved": (
+        _change("regions", {"id": "1"}, {"id": "2"}),
+        {"users": _ids(1, 2, 3, 4)},
+    ),
+    "child": (_change("orders", None, {"id": "99", "user_id": "3"}), {"users": _ids(3)}),
+    "child moved": (
+        _change("orders", {"id": "10", "user_id": "1"}, {"id": "10", "user_id": "3"}),
+        {"users": _ids(1, 3)},
+    ),
+    "child deleted": (_change("orders", {"id": "99", "user_id": "4"}, None), {"users": _ids(4)}),
+    "child without parent": (_change("orders", None, {"id": "99", "user_id": None}), {}),
+    "child of unknown parent": (_change("orders", None, {"id": "99"}), {}),
+    "grandchild": (
+        _change("items", {"order_id": "12", "line": "1"}, {"order_id": "13", "line": "1"}),
+        {"users": _ids(2, 3)},
+    ),
+    "three levels up": (
+        _change("products", {"id": A}, {"id": A}),
+        {"users": _ids(1, 2), "products": _ids(A)},
+    ),
+    "far table, four levels up": (
+        _change("tags", None, {"tag": "x  "}),
+        {"users": _ids(1, 2), "products": _ids(A)},
+    ),
+    "junction moved, four levels up": (
+        _change("tagged", {"product_id": A, "tag": "x  "}, {"product_id": B, "tag": "x  "}),
+        {"users": _ids(1, 2, 3), "products": _ids(A, B)},
+    ),
+    "a table that no schema names": (_change("nothing", None, {"id": "1"}), {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_change_touches_the_documents_above_it(lab: Lab, name: str) -> None:
+    """C1 to C9: old and new values, from each place where a schema reads the table."""
+    lab.execute(TABLES)
+    change, expected = CASES[name]
+    async with lab.builder(_users(), _products()) as builder:
+        assert await lab.resolve(builder, [change]) == expected
+
+
+async def test_a_batch_of_changes_is_resolved_together(lab: Lab) -> None:
+    lab.execute(TABLES)
+    changes = [
+        _change("items", None, {"order_id": str(order), "line": "1"}) for order in range(10, 14)
+    ]
+    async with lab.builder(_users()) as builder:
+        assert await lab.resolve(builder, changes) == {"users": _ids(1, 2, 3)}
+
+
+async def test_truncate_of_the_root_voids_the_index(lab: Lab) -> None:
+    """C7: and touches every document of the indexes that read it elsewhere."""
+    lab.execute(TABLES)
+    truncate = Change(TableName("public", "products"), Operation.TRUNCATE, None, None)
+    async with lab.builder(_users(), _products()) as builder:
+        found = [one async for one in builder.resolve([truncate])]
+    assert RootTruncated("products") in found
+    assert IndexKeys("users", [("1",), ("2",), ("3",), ("4",)]) in found
+    assert len(found) == 2
+
+
+async def test_truncate_of_a_related_table_streams_every_key(lab: Lab) -> None:
+    """C7: page by page, with rows that go in the same transaction."""
+    lab.execute(TABLES)
+    lab.execute("INSERT INTO users SELECT n, 1, 1 FROM generate_series(10, 12000) n")
+    truncate = Change(TableName("public", "tagged"), Operation.TRUNCATE, None, None)
+    deleted = _change("users", {"id": "999999"}, None)
+    async with lab.builder(_users()) as builder:
+        chunks = [one async for one in builder.resolve([truncate, deleted])]
+    keys: list[Key] = []
+    for one in chunks:
+        assert isinstance(one, IndexKeys)
+        assert len(one.keys) <= 5000
+        keys += one.keys
+    assert set(keys) == {("999999",)} | _ids(1, 2, 3, 4, *range(10, 12001))
+
+
+async def test_a_change_that_touches_many_documents_streams_them(lab: Lab) -> None:
+    """C10: in chunks, none of which waits for the last one."""
+    lab.execute(TABLES)
+    lab.execute("INSERT INTO users SELECT n, 1 FROM generate_series(10, 30000) n")
+    async with lab.builder(_users()) as builder:
+        keys: list[Key] = []
+        sizes: list[int] = []
+        async for one in builder.resolve([_change("regions", None, {"id": "1"})]):
+            assert isinstance(one, IndexKeys)
+            sizes.append(len(one.keys))
+            keys += one.keys
+    assert set(keys) == _ids(1, 2, *range(10, 30001))
+    assert max(sizes) <= 2000
+    assert len(sizes) > 10
+
+
+async def test_builds_go_on_while_streams_are_held_back(lab: Lab) -> None:
+    """C10: more held-back streams than the pool has connections do not starve a build."""
+    lab.execute(TABLES)
+    lab.execute("INSERT INTO users SELECT n, 1 FROM generate_series(10, 30000) n")
+    async with lab.builder(_users()) as builder, asyncio.timeout(30):
+        change = _change("regions", None, {"id": "1"})
+        streams = [builder.resolve([change]) for _ in range(8)]
+        for stream in streams:
+            await anext(stream)
+        assert len(await lab.build(builder, "users", [("1",), ("2",)])) == 2
+        for stream in streams:
+            await stream.aclose()
+    lab.execute("DROP TABLE users")  # nothing is left that holds it
+
+
+async def test_resolve_waits_for_nothing_after_it_is_cancelled(lab: Lab) -> None:
+    """A task that is cancelled in the middle leaves the builder usable."""
+    lab.execute(TABLES)
+    lab.execute("INSERT INTO users SELECT n, 1 FROM generate_series(10, 30000) n")
+    async with lab.builder(_users()) as builder, asyncio.timeout(30):
+
+        async def drain() -> None:
+            async for _ in builder.resolve([_change("regions", None, {"id": "1"})]):
+                started.set()
+                await asyncio.Event().wait()
+
+        started = asyncio.Event()
+        task = asyncio.create_task(drain())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(await lab.build(builder, "users", [("1",)])) == 1
