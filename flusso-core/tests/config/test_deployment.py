@@ -228,6 +228,7 @@ class Options(BaseModel):
     batch_size: int = Field(1000, ge=1)
     headers: dict[str, Secret] = {}
     mode: FailurePolicy = FailurePolicy.STOP
+    slot: str = Field("s", pattern="^[a-z]+$", max_length=3)
 
 
 def options_problems(folder: Path, table: str) -> list[str]:
@@ -249,6 +250,14 @@ def options_problems(folder: Path, table: str) -> list[str]:
             ],
         ),
         ("", ["flusso.toml:1:2: source.connection_url: required, but missing"]),
+        (
+            'connection_url = "x"\nslot = "A"\n',
+            ["flusso.toml:5:1: source.slot: expected a string like ^[a-z]+$"],
+        ),
+        (
+            'connection_url = "x"\nslot = "abcd"\n',
+            ["flusso.toml:5:1: source.slot: expected at most 3 characters"],
+        ),
         (
             'connection_url = { hots = "h", database = 3 }\n',
             [

@@ -159,6 +159,13 @@ def _message(
             return _choices(str(context.get("expected", "another value")), value)
         case "value_error" | "assertion_error":
             return str(context.get("error", "not valid"))
+        case "string_pattern_mismatch":
+            return f"expected a string like {context.get('pattern')}"
+        case "string_too_short" | "string_too_long":
+            bound = context.get("min_length", context.get("max_length"))
+            return (
+                f"expected at {'least' if 'min_length' in context else 'most'} {bound} characters"
+            )
         case "too_short":
             return f"expected at least {context.get('min_length')} of them"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
