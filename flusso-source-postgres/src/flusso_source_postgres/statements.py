@@ -21,6 +21,9 @@ SETTINGS = {
     "jit": "off",
     # Statements are over keys: a plan that goes by the indexes is right whatever the keys are.
     "plan_cache_mode": "force_generic_plan",
+    # Pages that belong together are in memory or on a disk without heads; and a plan that is made
+    # for unknown keys must not read a whole table for one of them.
+    "random_page_cost": "1.1",
     "max_parallel_workers_per_gather": "0",
     "default_transaction_read_only": "on",
     "statement_timeout": "0",

@@ -161,6 +161,6 @@ def lab(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab
     """An empty database, on a connection with the settings that flusso pins."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
     target = ConnectionTarget.from_url(postgres_database)
-    with psycopg.connect(target.conninfo, autocommit=True) as connection:
+    with psycopg.connect(target.conninfo, autocommit=True, prepare_threshold=None) as connection:
         connection.execute("SET search_path = public")
         yield Lab(postgres_database, connection)
