@@ -124,4 +124,4 @@ async def bench(
     finally:
         for sink in bench.sinks:
             await sink.close()
-        await raw.close()
+        await bench.raw.close()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-from aiohttp import ClientConnectorCertificateError
+from aiohttp import ClientConnectorCertificateError, Payload
+from aiohttp.abc import AbstractStreamWriter
 from opensearchpy import AIOHttpConnection, AsyncOpenSearch
 from opensearchpy.exceptions import (
     ConnectionError as ClientConnectionError,
@@ -26,6 +27,7 @@ from flusso_sink_opensearch.options import OpenSearchOptions
 
 _log = logging.getLogger(__name__)
 
+_SLICE = 1 << 18
 _REASON_LIMIT = 2000
 """Characters of the server's own words that a message keeps."""
 
@@ -34,8 +36,49 @@ class SinkTimedOut(SinkUnavailable):
     """The cluster did not answer in time; what it made of the request is unknown."""
 
 
-class _QuietConnection(AIOHttpConnection):
-    """A connection that leaves failures to whoever gets the exception, who logs them once."""
+class _LargeBody(Payload):
+    """A body that is written in slices, so that other tasks run in between.
+
+    For plain bytes of this size aiohttp writes everything at once, and warns about it.
+    """
+
+    _autoclose = True
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value)
+        self._bytes = value
+        self._size = len(value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text; only debug output asks for it."""
+        return self._bytes.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write everything; each slice waits until the socket has taken enough."""
+        view = memoryview(self._bytes)
+        for at in range(0, len(view), _SLICE):
+            await writer.write(view[at : at + _SLICE])
+
+
+class _Connection(AIOHttpConnection):
+    """A connection that writes large bodies in slices, and leaves failures to whoever gets the
+    exception, who logs them once.
+    """
+
+    async def perform_request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        timeout: float | None = None,
+        ignore: Collection[int] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send a request and return status, headers and body of the answer."""
+        if body is not None and len(body) > _SLICE:
+            body = _LargeBody(body)
+        return await super().perform_request(method, url, params, body, timeout, ignore, headers)
 
     def log_request_fail(
         self,
@@ -72,7 +115,7 @@ def create_client(
     """
     return AsyncOpenSearch(
         hosts=[{"host": connection.host, "port": connection.port, "url_prefix": connection.path}],
-        connection_class=_QuietConnection,
+        connection_class=_Connection,
         http_auth=connection.credentials,
         headers=dict(connection.headers),
         use_ssl=connection.scheme == "https",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from opensearchpy.exceptions import TransportError
 
 from flusso_core.errors import SinkFatal, SinkUnavailable
 from flusso_core.model import Rejection, document_id_text
@@ -44,7 +47,7 @@ class Quarantine:
         """Keep these documents. When it returns, they are durable.
 
         One that is in there already has its entry replaced, with one more attempt. A body that
-        does not fit a request is left out, and its size kept.
+        the server finds too large is left out, and its size kept.
 
         Raises:
             SinkFatal: there would be more entries than the limit; none is added.
@@ -55,18 +58,16 @@ class Quarantine:
         await self._ensure()
         attempts = await self._attempts(list(entries))
         await self._check_room(len(entries) - len(attempts))
-        lines: list[str] = []
+        chunk: list[_Entry] = []
         size = 0
-        for entry, rejection in entries.items():
-            source = self._source(rejection, attempts.get(entry, 0) + 1)
-            pair = [json.dumps({"index": {"_id": entry}}), json.dumps(source, ensure_ascii=False)]
-            added = sum(map(len, pair))
-            if lines and size + added > self._max_bytes:
-                await self._write(lines)
-                lines, size = [], 0
-            lines += pair
-            size += added
-        await self._write(lines)
+        for key, rejection in entries.items():
+            entry = _Entry(key, _source(rejection, attempts.get(key, 0) + 1))
+            if chunk and size + len(entry.lines) > self._max_bytes:
+                await self._write(chunk)
+                chunk, size = [], 0
+            chunk.append(entry)
+            size += len(entry.lines)
+        await self._write(chunk)
 
     async def _ensure(self) -> None:
         if self._ensured:
@@ -103,33 +104,65 @@ class Quarantine:
             )
             raise SinkFatal(msg)
 
-    def _source(self, rejection: Rejection, attempts: int) -> Mapping[str, object]:
-        document = rejection.document
-        body = document.body
-        fits = body is not None and len(body) <= self._max_bytes // 2
-        return {
-            "index": document.id.index,
-            "generation": document.id.generation,
-            "id": document_id_text(document.id.key),
-            "key": list(document.id.key),
-            "reason": rejection.reason,
-            "body": body.decode(errors="replace") if body is not None and fits else None,
-            "bytes": None if body is None else len(body),
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "attempts": attempts,
-        }
-
-    async def _write(self, lines: Sequence[str]) -> None:
+    async def _write(self, entries: Sequence[_Entry]) -> None:
         with self._cluster.errors("writing the quarantine"):
-            answer = await self._cluster.client.bulk(
-                body="\n".join(lines) + "\n",
-                index=self._name,
-                params={"refresh": "true", "filter_path": "errors,items.*.error"},
-            )
-        if answer["errors"]:
+            try:
+                answer = await self._cluster.client.bulk(
+                    body="".join(entry.lines for entry in entries),
+                    index=self._name,
+                    params={"refresh": "true", "filter_path": "errors,items.*.error"},
+                )
+            except TransportError as error:
+                if error.status_code != 413 or not any(entry.has_body for entry in entries):
+                    raise
+                answer = None
+        if answer is None:
+            # Too large for the server: one by one, the last resort without the body.
+            for entry in entries:
+                await self._write([entry if len(entries) > 1 else entry.without_body()])
+        elif answer["errors"]:
             errors = [result["error"] for item in answer["items"] for result in item.values()]
             msg = f"writing the quarantine {self._name}: {describe(errors[0])}"
             raise SinkUnavailable(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An entry by its id."""
+
+    id: str
+    source: Mapping[str, object]
+
+    @property
+    def lines(self) -> str:
+        """The entry in a bulk request."""
+        action = json.dumps({"index": {"_id": self.id}})
+        return f"{action}\n{json.dumps(self.source, ensure_ascii=False)}\n"
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the refused document's body is in it."""
+        return self.source["body"] is not None
+
+    def without_body(self) -> _Entry:
+        """The same without the body, of which the size stays."""
+        return _Entry(self.id, {**self.source, "body": None})
+
+
+def _source(rejection: Rejection, attempts: int) -> Mapping[str, object]:
+    document = rejection.document
+    body = document.body
+    return {
+        "index": document.id.index,
+        "generation": document.id.generation,
+        "id": document_id_text(document.id.key),
+        "key": list(document.id.key),
+        "reason": rejection.reason,
+        "body": None if body is None else body.decode(errors="replace"),
+        "bytes": None if body is None else len(body),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "attempts": attempts,
+    }
 
 
 def _entry_id(rejection: Rejection) -> str:
