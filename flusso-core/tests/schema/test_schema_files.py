@@ -319,3 +319,13 @@ def test_filters_come_in_three_forms(condition: str, expected: Comparison) -> No
         f"version: 1\ntable: t\nfields: [keyword: a]\nfilters: [{condition}]", "t", "t.yml"
     )
     assert schema.filters == (expected,)
+
+
+def test_a_relation_below_another_needs_no_single_key_of_the_root() -> None:
+    schema = parse_schema(
+        "version: 1\ntable: t\nprimary_key: [a, b]\nfields:\n"
+        "- belongs_to: c\n  table: u\n  fields: [{count: d, table: v, foreign_key: u_id}]\n",
+        "t",
+        "t.yml",
+    )
+    assert schema.primary_key == ("a", "b")
