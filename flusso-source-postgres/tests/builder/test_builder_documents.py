@@ -123,7 +123,7 @@ async def test_relations_nest_three_levels_deep(lab: Lab) -> None:
         "genres": [{"name": "essay"}],
         "about": {"price": 3, "chapters": 1},
     }
-    two = {
+    two: dict[str, object] = {
         "title": "Two",
         "chapters": [],
         "genres": [],
