@@ -42,6 +42,9 @@ OTHER_VERSIONS = (
     ("flusso-sink-opensearch", "FLUSSO_TEST_OPENSEARCH_VERSION", ("2.19.1",)),
 )
 
+# Each worker starts servers of its own; a second Postgres costs little, a second OpenSearch 900 MB.
+WORKERS = {"flusso-source-postgres": "-n2"}
+
 NOTHING_COLLECTED = 5
 UNIT = "not integration and not soak"
 
@@ -132,7 +135,9 @@ def integration(session: nox.Session) -> None:
     sync(session, "test")
     start_reports(session)
     for folder in INTEGRATION:
-        run_pytest(session, folder.split("/", 1)[0], "-m", "integration and not soak", folder)
+        package = folder.split("/", 1)[0]
+        workers = WORKERS.get(package, "-n0")
+        run_pytest(session, package, workers, "-m", "integration and not soak", folder)
 
 
 @nox.session
@@ -145,6 +150,7 @@ def versions(session: nox.Session) -> None:
             run_pytest(
                 session,
                 f"{package}-{version}",
+                WORKERS.get(package, "-n0"),
                 "-m",
                 "integration and not soak",
                 f"{package}/tests",
