@@ -37,6 +37,14 @@ async def test_a_generation_seeds_apart_and_then_serves(bench: Bench) -> None:
     assert settings[bench.data]["settings"]["index"]["refresh_interval"] == "7s"
 
 
+async def test_what_was_seeded_is_searchable_when_the_alias_moves(bench: Bench) -> None:
+    """Also where nothing but flusso ever refreshes."""
+    sink = await bench.users(refresh_interval="-1")
+    await sink.flush([bench.document("1", 1, {"name": "a"})], caught_up=False)
+    await sink.serve_generation(bench.mapping, 1)
+    assert await bench.hits(f"{bench.prefix}users") == {"1": {"name": "a"}}
+
+
 async def test_the_alias_moves_to_the_next_generation_at_once(bench: Bench) -> None:
     """D4: the old one serves until the new one does, and is dropped only then."""
     sink = await bench.users()

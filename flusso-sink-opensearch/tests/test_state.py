@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -115,6 +115,37 @@ async def test_a_run_that_slept_while_taking_over_does_not_take_back(
         await waiting
     await now.store_records([bench.record(1)])
     await now.renew()
+
+
+async def test_of_two_runs_that_see_the_same_alias_only_one_takes_it(
+    bench: Bench, quick_lease: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D5: what a run saw may be over when it acts; the step is a compare-and-set."""
+    before = await bench.sink()
+    await before.release()
+    slow = await bench.sink(acquire=False)
+    indices = slow._open.cluster.client.indices
+    get_alias = indices.get_alias
+
+    async def seen_long_ago(**asked: Any) -> Any:
+        seen = await get_alias(**asked)
+        now = await bench.sink()
+        await now.renew()
+        return seen
+
+    monkeypatch.setattr(indices, "get_alias", seen_long_ago)
+    with pytest.raises(SinkFatal, match="another run of flusso has taken over"):
+        await slow.acquire("slow")
+    await bench.sinks[-1].renew()
+
+
+async def test_a_record_whose_index_was_never_made_is_void_without_a_word(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = await bench.sink(on_missing_index="stop")
+    await sink.store_records([bench.record(1)])
+    assert await sink.load_records() == {}
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 async def test_a_renewal_whose_answer_was_lost_does_not_end_the_run(bench: Bench) -> None:

@@ -111,10 +111,11 @@ class OpenSearchSink(Sink):
         records: dict[str, StateRecord] = {}
         for index, entry in stored.items():
             uuid = uuids.get(index)
-            if uuid is None or (entry.index_uuid is not None and entry.index_uuid != uuid):
+            if entry.index_uuid is not None and entry.index_uuid != uuid:
                 self._report_missing(entry.record)
-                continue
-            records[index] = entry.record
+            elif uuid is not None:
+                records[index] = entry.record
+            # Else the record was stored and its index not yet made when the run ended.
         return records
 
     async def store_records(self, records: Sequence[StateRecord]) -> None:
