@@ -229,14 +229,18 @@ class Lane:
     async def drain(self, seconds: float) -> None:
         """Begin nothing more, let flights land for so long at most, store the state, and end."""
         self._intake.cancel()
-        for seed in self._seeding.values():
-            seed.cancel()
+        self._seeder.drain()
         self._flights.drain()
-        _, flying = await asyncio.wait(self._workers, timeout=seconds * (1 - _RECORD_SHARE))
-        for worker in flying:
-            worker.cancel()
-        self._recording.cancel()
-        await asyncio.wait([*self._workers, self._intake, self._recording])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds * (1 - _RECORD_SHARE)):
+                await asyncio.wait(self._workers)
+                while self._ledger.in_flight:
+                    self._landed.clear()
+                    await self._landed.wait()
+        ending = [self._intake, self._recording, *self._workers, *self._seeding.values()]
+        for task in ending:
+            task.cancel()
+        await asyncio.wait(ending)
         with suppress(SinkUnavailable, TimeoutError):
             async with asyncio.timeout(seconds * _RECORD_SHARE):
                 await self._store()
@@ -358,6 +362,8 @@ class Lane:
             # The ranges are durable before the first page, so that a restart has the same ones.
             await self._try("storing its state", self._store)
             await self._seeder.seed(index, progress)
+            if not progress.done:  # drained
+                return
         record = self._current(index)
         await self._try(
             "serving a generation", lambda: self._sink.serve_generation(mapping, record.generation)

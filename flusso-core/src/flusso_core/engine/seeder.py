@@ -14,7 +14,7 @@ from flusso_core.engine.planner import SeedProgress
 from flusso_core.engine.retry import Retrier
 from flusso_core.errors import SinkUnavailable
 from flusso_core.interfaces import DocumentBuilder
-from flusso_core.model import BuiltDocument, Key, RangeProgress
+from flusso_core.model import BuiltDocument, Key
 from flusso_core.observe.observer import Observer
 
 _RANGES_PER_READER = 4
@@ -23,9 +23,8 @@ _RANGES_PER_READER = 4
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page on its way: where to go on after it, how many documents it has, when it is over."""
+    """A page on its way: how many documents it has, and when all of them have landed."""
 
-    cursor: Key | None
     documents: int
     landed: asyncio.Future[None]
 
@@ -70,15 +69,19 @@ class Seeder:
         self._reading = asyncio.Semaphore(readers)
         # Pages in memory, over all indexes.
         self._held = asyncio.Semaphore(flights.count)
-        self._waiting: dict[Debtor, asyncio.Future[None]] = {}
+        self._waiting: dict[Debtor, Callable[[], None]] = {}
+        self._draining = False
+
+    def drain(self) -> None:
+        """Read no more pages; each seed ends when the pages under way have landed."""
+        self._draining = True
 
     def paid(self, debtor: Debtor) -> bool:
         """A debtor is settled; returns whether it was a page of this seeder."""
         landed = self._waiting.pop(debtor, None)
         if landed is None:
             return False
-        if not landed.done():
-            landed.set_result(None)
+        landed()
         return True
 
     async def spans(self, index: str) -> SeedProgress:
@@ -90,7 +93,7 @@ class Seeder:
         return SeedProgress.begin(spans)
 
     async def seed(self, index: str, progress: SeedProgress) -> None:
-        """Return when every page of every range has landed."""
+        """Return when every page of every range has landed, or none is under way after `drain`."""
         started = time.monotonic()
         estimate = await self._retrier.run(
             f"{self._lane}: estimating {index}", lambda: self._builder.estimate(index)
@@ -107,34 +110,44 @@ class Seeder:
         ranges.reverse()
 
         async def worker() -> None:
-            while ranges:
+            while ranges and not self._draining:
                 await self._seed_range(index, progress, ranges.pop(), read)
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(self._flights.count, len(ranges))):
                 tasks.create_task(worker())
-        self._observer.seeded(self._lane, index, rows, time.monotonic() - started)
+        if progress.done:
+            self._observer.seeded(self._lane, index, rows, time.monotonic() - started)
 
     async def _seed_range(
         self, index: str, progress: SeedProgress, number: int, read: Callable[[int], None]
     ) -> None:
-        while not progress.of(number).done:
-            page = await self._retrier.run(
-                f"{self._lane}: reading {index}", lambda: self._page(index, progress.of(number))
+        while not (progress.of(number).done or self._draining):
+            documents = await self._retrier.run(
+                f"{self._lane}: reading {index}",
+                lambda: self._page(index, progress, number),
             )
-            if page is not None:
-                progress.landed(number, page.cursor)
-                read(page.documents)
+            if documents is not None:
+                read(documents)
 
-    async def _page(self, index: str, span: RangeProgress) -> _Page | None:
-        """Read the next page and have it land. `None`: too much has changed, read it again."""
+    async def _page(self, index: str, progress: SeedProgress, number: int) -> int | None:
+        """Read the range's next page and have it land.
+
+        Returns how many documents it had; `None`: it must be read again.
+        """
         async with self._held:
-            page = await self._read_and_write(index, span)
-        if page is not None:
-            await page.landed
-        return page
+            if self._draining:
+                return None
+            page = await self._read_and_write(index, progress, number)
+        if page is None:
+            return None
+        await page.landed
+        return page.documents
 
-    async def _read_and_write(self, index: str, span: RangeProgress) -> _Page | None:
+    async def _read_and_write(
+        self, index: str, progress: SeedProgress, number: int
+    ) -> _Page | None:
+        span = progress.of(number)
         async with self._reading:
             opened = self._ledger.open_page(index)
             started = time.monotonic()
@@ -143,7 +156,15 @@ class Seeder:
                 if opened.abandoned:
                     return None
                 landed = asyncio.get_running_loop().create_future()
-                self._waiting[opened.debtor] = landed
+                cursor = page.cursor
+
+                def on_landed() -> None:
+                    # At once, not when the task wakes up: it may be cancelled before it does.
+                    progress.landed(number, cursor)
+                    if not landed.done():
+                        landed.set_result(None)
+
+                self._waiting[opened.debtor] = on_landed
                 direct = self._ledger.fill_page(opened, [key for key, _ in page.documents])
             finally:
                 self._ledger.drop_page(opened)
@@ -158,7 +179,7 @@ class Seeder:
                 await self._flights.flush(
                     documents, build_seconds=time.monotonic() - started, seed=True
                 )
-        return _Page(page.cursor, len(page.documents), landed)
+        return _Page(len(page.documents), landed)
 
 
 def _only(documents: Sequence[BuiltDocument], keys: Sequence[Key]) -> Sequence[BuiltDocument]:
