@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flusso_core.engine import Engine, RetryPolicy
+from flusso_core.engine.ledger import Ledger
 from flusso_core.errors import SinkUnavailable, SourceUnavailable
 from flusso_core.model import Change
 from flusso_core.settings import BatchPolicy, Bounds
@@ -192,7 +195,10 @@ class History:
 
 def play(seed: int, *, runs: int, steps: int) -> Counter[str]:
     history = History(seed, runs=runs, steps=steps)
-    run_in_virtual_time(history.play(), seconds=1e6)
+    # Few ids are remembered for open pages, so that pages are abandoned too.
+    ledger = partial(Ledger, max_touched=history.random.choice((2, 200)))
+    with patch("flusso_core.engine.lane.Ledger", ledger):
+        run_in_virtual_time(history.play(), seconds=1e6)
     return history.happened
 
 

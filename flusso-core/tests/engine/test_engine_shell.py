@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from random import Random
 from typing import Any
@@ -19,16 +19,21 @@ from flusso_core.errors import (
 )
 from flusso_core.interfaces import PutBatch
 from flusso_core.model import (
+    BuiltDocument,
     Change,
     ChangeBatch,
     Document,
+    DocumentId,
     FlushReport,
     IndexKeys,
+    Key,
+    KeyRange,
+    Page,
     Position,
     RootTruncated,
     StateRecord,
 )
-from flusso_core.observe.observer import NoopObserver
+from flusso_core.observe.observer import FlushStats, NoopObserver
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, FailurePolicy
 from flusso_core.testing import (
@@ -699,6 +704,179 @@ def test_throttled_documents_are_written_again_and_the_others_have_landed() -> N
         throttled.clear()
         await until(lambda: database.confirmed == database.head)
         assert destination.search("parents") == database.documents()
+        running.stop()
+        await ended(task)
+
+    virtual(main)
+
+
+# What is drawn, remembered and delivered when
+
+
+class Reading(MemoryBuilder):
+    """Remembers the highest number that had been drawn when a document was read."""
+
+    running: Engine
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.drawn: dict[Key, set[int]] = {}
+        self.pages = 0
+
+    def read(self, keys: Iterable[Key]) -> None:
+        (lane,) = self.running._lanes  # pyright: ignore[reportPrivateUsage]
+        number = lane._ledger._number  # pyright: ignore[reportPrivateUsage]
+        for key in keys:
+            self.drawn.setdefault(key, set()).add(number)
+
+    async def build(
+        self, index: str, keys: Sequence[Key]
+    ) -> AsyncGenerator[Sequence[BuiltDocument], None]:
+        async with aclosing(super().build(index, keys)) as chunks:
+            async for chunk in chunks:
+                self.read(built.key for built in chunk)
+                await asyncio.sleep(0)
+                yield chunk
+
+    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+        self.pages += 1
+        page = await super().page(index, span, after, limit)
+        self.read(built.key for built in page.documents)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return page
+
+
+class Versions(MemorySink):
+    """Remembers the version of every document that it is asked to write."""
+
+    def __init__(self, destination: MemoryDestination) -> None:
+        super().__init__(destination)
+        self.versions: list[tuple[Key, int]] = []
+
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        self.versions += [(document.id.key, document.version) for document in documents]
+        return await super().flush(documents, caught_up=caught_up)
+
+
+def test_a_version_is_drawn_before_anything_is_read() -> None:
+    """A request that lands late loses against whatever was read after it."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        builder, sink = Reading(database), Versions(destination)
+        builder.running = running = make(database, sink, builder=builder)
+        await running.run(once=True)
+        assert sink.versions
+        for key, version in sink.versions:
+            number = version & (2**40 - 1)
+            assert number <= max(builder.drawn[key]), "drawn after the last time it was read"
+
+    virtual(main)
+
+
+class Unsettled(MemoryCapture):
+    """A source with a transaction that is older than the stream."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.settled = asyncio.Event()
+
+    async def wait_settled(self) -> None:
+        await self.settled.wait()
+
+
+def test_no_page_is_read_before_the_source_has_settled() -> None:
+    """H2: live changes flow meanwhile."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        capture, builder = Unsettled(database), Reading(database)
+        builder.running = running = make(
+            database, MemorySink(destination), capture=capture, builder=builder
+        )
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        assert builder.pages == 0
+        capture.settled.set()
+        await until(lambda: destination.search("parents") == database.documents())
+        running.stop()
+        await ended(task)
+
+    virtual(main)
+
+
+class Impatient(MemoryCapture):
+    """A source that hangs up while the engine takes too long with a batch."""
+
+    async def live(self, start: Position, put: PutBatch) -> None:
+        async def hurried(batch: ChangeBatch) -> None:
+            try:
+                async with asyncio.timeout(1):
+                    await put(batch)
+            except TimeoutError as error:
+                raise SourceUnavailable("hung up") from error
+
+        await super().live(start, hurried)
+
+
+def test_a_batch_that_was_not_taken_is_delivered_again() -> None:
+    """R1: the stream is resumed after what every lane has, not after what was offered."""
+
+    async def main() -> None:
+        database, destination, faults = filled(), MemoryDestination(), Faults()
+        running = make(
+            database,
+            MemorySink(destination, fault=faults),
+            capture=Impatient(database),
+            bounds=Bounds(max_dirty=2),
+            batching=BatchPolicy(max_changes=1),
+            queue=small_queue,
+        )
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        faults.moments = {"before"}
+        for number in range(100):
+            database.commit(database.put_parent(f"q{number:03}", "new"))
+        await asyncio.sleep(100)
+        faults.moments.clear()
+        await until(lambda: database.confirmed == database.head)
+        assert destination.search("parents") == database.documents()
+        running.stop()
+        await ended(task)
+
+    virtual(main)
+
+
+class Sizes(NoopObserver):
+    """Remembers the most bytes of a flush."""
+
+    most = 0
+
+    def flushed(self, stats: FlushStats, documents: Sequence[DocumentId]) -> None:
+        self.most = max(self.most, stats.bytes)
+
+
+def test_documents_that_turn_out_large_are_divided_and_none_is_lost() -> None:
+    """C10: a flight holds its bound and one chunk of the builder's at most."""
+
+    async def main() -> None:
+        database, destination, observer = filled(), MemoryDestination(), Sizes()
+        running = make(
+            database,
+            MemorySink(destination, max_documents=100),
+            bounds=Bounds(max_bytes=4 * 8000),
+            observer=observer,
+        )
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        for _ in range(3):
+            database.commit(*(database.put_parent(f"p{key:03}", "short") for key in range(20)))
+            await until(lambda: database.confirmed == database.head)
+        database.commit(*(database.put_parent(f"p{key:03}", "x" * 5000) for key in range(20)))
+        await until(lambda: database.confirmed == database.head)
+        assert destination.search("parents") == database.documents()
+        assert observer.most <= 8000 + 2 * 5100
         running.stop()
         await ended(task)
 
