@@ -342,6 +342,15 @@ def test_too_much_touched_abandons_the_oldest_page_only() -> None:
     assert book.fill_page(newer, [A, B, C]) == []
 
 
+def test_an_abandoned_page_cannot_be_filled() -> None:
+    """What touched its rows is no longer remembered: nothing of it may be written."""
+    book = ledger(max_touched=1)
+    page = book.open_page(INDEX)
+    mark(book, A, B)
+    with pytest.raises(AssertionError, match="abandoned"):
+        book.fill_page(page, [A])
+
+
 def test_what_is_remembered_is_bounded_and_forgotten() -> None:
     book = ledger(max_touched=3)
     pages = [book.open_page(INDEX) for _ in range(3)]

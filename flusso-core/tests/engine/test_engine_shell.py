@@ -857,23 +857,43 @@ class Sizes(NoopObserver):
         self.most = max(self.most, stats.bytes)
 
 
+class Closed(MemoryBuilder):
+    """A builder that reads no document while it is `closed`."""
+
+    closed = False
+
+    async def build(
+        self, index: str, keys: Sequence[Key]
+    ) -> AsyncGenerator[Sequence[BuiltDocument], None]:
+        if self.closed:
+            raise SourceUnavailable("closed by the test")
+        async with aclosing(super().build(index, keys)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
 def test_documents_that_turn_out_large_are_divided_and_none_is_lost() -> None:
     """C10: a flight holds its bound and one chunk of the builder's at most."""
 
     async def main() -> None:
         database, destination, observer = filled(), MemoryDestination(), Sizes()
+        builder = Closed(database)
         running = make(
             database,
             MemorySink(destination, max_documents=100),
             bounds=Bounds(max_bytes=4 * 8000),
             observer=observer,
+            builder=builder,
         )
         task = asyncio.create_task(running.run())
         await until(lambda: destination.serving == {"parents": 1})
         for _ in range(3):
             database.commit(*(database.put_parent(f"p{key:03}", "short") for key in range(20)))
             await until(lambda: database.confirmed == database.head)
+        builder.closed = True
         database.commit(*(database.put_parent(f"p{key:03}", "x" * 5000) for key in range(20)))
+        await asyncio.sleep(5)
+        builder.closed = False
         await until(lambda: database.confirmed == database.head)
         assert destination.search("parents") == database.documents()
         assert observer.most <= 8000 + 2 * 5100

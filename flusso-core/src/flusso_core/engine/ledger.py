@@ -234,6 +234,9 @@ class Ledger:
         The others wait, or are in flight, or were touched since the page was opened: they are
         marked, owed to the page. The page is sealed: it is settled when all of it has landed.
         """
+        if page.abandoned:
+            message = f"a page of {page.index} is filled though it was abandoned"
+            raise AssertionError(message)
         entry = self._of(page.index)
         ready, flying, touched = entry.ready, entry.flying, entry.touched
         debts = (page.debtor,)
