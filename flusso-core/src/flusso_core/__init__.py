@@ -1,1 +1,202 @@
-"""flusso: keep search indexes in step with a database."""
+"""flusso: keep search indexes in step with a database.
+
+The names below are the vocabulary, the edges and the engine: what an embedding program or a
+backend needs. Each is imported when it is first used, so that `import flusso_core` costs nothing
+and the command line answers at once. Beside them are the public subpackages `config`, `schema`,
+`plugins`, `hookspecs`, `pipeline`, `observe` and `testing`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flusso_core.engine import Engine, RetryPolicy
+    from flusso_core.errors import (
+        ConfigError,
+        DocumentRejected,
+        EngineError,
+        FlussoError,
+        PluginError,
+        SinkError,
+        SinkFatal,
+        SinkUnavailable,
+        SourceError,
+        SourceFatal,
+        SourceUnavailable,
+    )
+    from flusso_core.hookspecs import hookimpl
+    from flusso_core.interfaces import (
+        ChangeCapture,
+        DocumentBuilder,
+        Queue,
+        Sink,
+        SinkCapabilities,
+    )
+    from flusso_core.model import (
+        BuiltDocument,
+        Change,
+        ChangeBatch,
+        Document,
+        DocumentId,
+        Finding,
+        FlushReport,
+        IndexKeys,
+        IndexMapping,
+        KeyRange,
+        MappedField,
+        Operation,
+        Page,
+        Position,
+        Rejection,
+        RootTruncated,
+        Severity,
+        StateRecord,
+        StreamIdentity,
+        TableName,
+    )
+    from flusso_core.observe.observer import (
+        BatchStats,
+        FanOut,
+        FlushStats,
+        NoopObserver,
+        Observer,
+        Phase,
+    )
+    from flusso_core.settings import (
+        BatchPolicy,
+        Bounds,
+        FailurePolicies,
+        FailurePolicy,
+        GapPolicies,
+        GapPolicy,
+    )
+
+_HOMES = {
+    "engine": ("Engine", "RetryPolicy"),
+    "errors": (
+        "ConfigError",
+        "DocumentRejected",
+        "EngineError",
+        "FlussoError",
+        "PluginError",
+        "SinkError",
+        "SinkFatal",
+        "SinkUnavailable",
+        "SourceError",
+        "SourceFatal",
+        "SourceUnavailable",
+    ),
+    "hookspecs": ("hookimpl",),
+    "interfaces": ("ChangeCapture", "DocumentBuilder", "Queue", "Sink", "SinkCapabilities"),
+    "model": (
+        "BuiltDocument",
+        "Change",
+        "ChangeBatch",
+        "Document",
+        "DocumentId",
+        "Finding",
+        "FlushReport",
+        "IndexKeys",
+        "IndexMapping",
+        "KeyRange",
+        "MappedField",
+        "Operation",
+        "Page",
+        "Position",
+        "Rejection",
+        "RootTruncated",
+        "Severity",
+        "StateRecord",
+        "StreamIdentity",
+        "TableName",
+    ),
+    "observe.observer": (
+        "BatchStats",
+        "FanOut",
+        "FlushStats",
+        "NoopObserver",
+        "Observer",
+        "Phase",
+    ),
+    "settings": (
+        "BatchPolicy",
+        "Bounds",
+        "FailurePolicies",
+        "FailurePolicy",
+        "GapPolicies",
+        "GapPolicy",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BatchPolicy",
+    "BatchStats",
+    "Bounds",
+    "BuiltDocument",
+    "Change",
+    "ChangeBatch",
+    "ChangeCapture",
+    "ConfigError",
+    "Document",
+    "DocumentBuilder",
+    "DocumentId",
+    "DocumentRejected",
+    "Engine",
+    "EngineError",
+    "FailurePolicies",
+    "FailurePolicy",
+    "FanOut",
+    "Finding",
+    "FlushReport",
+    "FlushStats",
+    "FlussoError",
+    "GapPolicies",
+    "GapPolicy",
+    "IndexKeys",
+    "IndexMapping",
+    "KeyRange",
+    "MappedField",
+    "NoopObserver",
+    "Observer",
+    "Operation",
+    "Page",
+    "Phase",
+    "PluginError",
+    "Position",
+    "Queue",
+    "Rejection",
+    "RetryPolicy",
+    "RootTruncated",
+    "Severity",
+    "Sink",
+    "SinkCapabilities",
+    "SinkError",
+    "SinkFatal",
+    "SinkUnavailable",
+    "SourceError",
+    "SourceFatal",
+    "SourceUnavailable",
+    "StateRecord",
+    "StreamIdentity",
+    "TableName",
+    "hookimpl",
+]
+
+
+if not TYPE_CHECKING:  # or a misspelt name would pass for an object
+
+    def __getattr__(name: str) -> object:
+        home = _HOME_OF.get(name)
+        if home is None:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

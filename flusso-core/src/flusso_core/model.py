@@ -322,11 +322,12 @@ def document_id_text(key: Key) -> str:
     """The `_id` of the document with this key.
 
     A single-column key is its own text; a composite one is a compact JSON array of the columns'
-    texts. A literal leading `~` is doubled, and what is longer than `MAX_ID_BYTES` becomes
-    `~sha256:` and the hex digest of that text.
+    texts. A literal leading `~` is doubled, the empty text, which no destination takes for an id,
+    is `~`, and what is longer than `MAX_ID_BYTES` becomes `~sha256:` and the hex digest of that
+    text.
     """
     text = key[0] if len(key) == 1 else json.dumps(key, ensure_ascii=False, separators=(",", ":"))
-    if text.startswith("~"):
+    if not text or text.startswith("~"):
         text = "~" + text
     if len(text) > MAX_ID_BYTES // 4:
         encoded = text.encode()
