@@ -6,8 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from flusso_core.config import Secret, SecretUrl, resolve_optional
 from flusso_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,11 +36,10 @@ def _text_or_reference(value: Any) -> str:
 
 
 def _shape(value: Any) -> str:
-    if isinstance(value, dict):
-        return "reference" if "env" in value else "parts"
-    if isinstance(value, EnvReference):
-        return "reference"
-    return "parts" if isinstance(value, ConnectionParts) else "url"
+    parts = isinstance(value, ConnectionParts) or (
+        isinstance(value, dict) and not {"env", "omitted"} & value.keys()
+    )
+    return "parts" if parts else "url"
 
 
 Text = Annotated[
@@ -48,10 +48,6 @@ Text = Annotated[
 ]
 Port = Annotated[
     Annotated[int, Field(ge=1, le=65535), Tag("text")] | Annotated[EnvReference, Tag("reference")],
-    Discriminator(_text_or_reference),
-]
-Secret = Annotated[
-    Annotated[SecretStr, Tag("text")] | Annotated[EnvReference, Tag("reference")],
     Discriminator(_text_or_reference),
 ]
 
@@ -71,9 +67,7 @@ class PostgresOptions(_Options):
 
     connection_url: (
         Annotated[
-            Annotated[SecretStr, Tag("url")]
-            | Annotated[EnvReference, Tag("reference")]
-            | Annotated[ConnectionParts, Tag("parts")],
+            Annotated[SecretUrl, Tag("url")] | Annotated[ConnectionParts, Tag("parts")],
             Discriminator(_shape),
         ]
         | None
@@ -124,37 +118,34 @@ class PostgresOptions(_Options):
         from flusso_source_postgres.connection import ConnectionTarget
 
         configured = self.connection_url
-        if isinstance(configured, EnvReference):
-            return ConnectionTarget.from_url(_read(configured, environ, "connection_url"))
+        if isinstance(configured, SecretUrl):
+            url = configured.resolve(
+                what="source.connection_url", reserved=RESERVED_VARIABLE, environ=environ
+            )
+            return ConnectionTarget.from_url(url)
         reserved = environ.get(RESERVED_VARIABLE)
         if reserved:
             if configured is not None:
-                logger.info("%s overrides [source] connection_url", RESERVED_VARIABLE)
+                logger.info("%s overrides source.connection_url", RESERVED_VARIABLE)
             return ConnectionTarget.from_url(reserved)
-        if isinstance(configured, ConnectionParts):
-            return ConnectionTarget.from_parts(
-                host=_read(configured.host, environ, "connection_url.host"),
-                port=_read(configured.port, environ, "connection_url.port"),
-                user=_read(configured.user, environ, "connection_url.user"),
-                database=_read(configured.database, environ, "connection_url.database"),
-                password=None
-                if configured.password is None
-                else _read(configured.password, environ, "connection_url.password"),
-            )
         if configured is None:
             raise ConfigError(
                 "[source] has no connection_url: set it, or the environment variable "
                 f"{RESERVED_VARIABLE}"
             )
-        return ConnectionTarget.from_url(configured.get_secret_value())
+        return ConnectionTarget.from_parts(
+            host=_read(configured.host, environ, "host"),
+            port=_read(configured.port, environ, "port"),
+            user=_read(configured.user, environ, "user"),
+            database=_read(configured.database, environ, "database"),
+            password=resolve_optional(
+                configured.password, what="source.connection_url.password", environ=environ
+            ),
+        )
 
 
-def _read(value: str | int | SecretStr | EnvReference, environ: Mapping[str, str], key: str) -> str:
+def _read(value: str | int | EnvReference, environ: Mapping[str, str], key: str) -> str:
     if isinstance(value, EnvReference):
-        text = environ.get(value.env)
-        if text is None:
-            raise ConfigError(
-                f"[source] {key} reads the environment variable {value.env}, which is not set"
-            )
-        return text
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        reference = Secret(env=value.env)
+        return reference.resolve(what=f"source.connection_url.{key}", environ=environ)
+    return str(value)
