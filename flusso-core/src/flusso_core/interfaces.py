@@ -137,7 +137,9 @@ class DocumentBuilder(Edge):
         """
 
     @abstractmethod
-    def build(self, index: str, keys: Sequence[Key]) -> AsyncGenerator[Sequence[BuiltDocument], None]:
+    def build(
+        self, index: str, keys: Sequence[Key]
+    ) -> AsyncGenerator[Sequence[BuiltDocument], None]:
         """Read each key's document from the current rows, in chunks of bounded size.
 
         Each key comes exactly once; one without a qualifying root row comes with no body.
@@ -157,7 +159,11 @@ class DocumentBuilder(Edge):
 
     @abstractmethod
     async def check(self) -> Sequence[Finding]:
-        """What the schemas ask for that the source does not have."""
+        """What the schemas ask for that the source does not have.
+
+        All of it, where `open` raises for the first: so it is called on a builder that has not
+        been opened.
+        """
 
 
 class Queue(ABC):

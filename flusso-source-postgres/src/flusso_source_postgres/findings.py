@@ -61,8 +61,9 @@ WHERE i.indrelid = ANY(%s::oid[]) AND i.indisvalid AND i.indpred IS NULL
 async def find(connection: Connection, schemas: Sequence[IndexSchema]) -> list[Finding]:
     """Everything that stands in the way of building the schemas' documents, or makes it slow."""
     names = {name for schema in schemas for name in table_names(schema)}
+    role = connection.info.user
     tables = await read_tables(connection, names)
-    found = [finding for name in sorted(names) for finding in _table(name, tables.get(name))]
+    found = [finding for name in sorted(names) for finding in _table(name, tables.get(name), role)]
     compiled: list[CompiledIndex] = []
     for schema in schemas:
         try:
@@ -86,7 +87,7 @@ async def require(connection: Connection, compiled: CompiledIndex) -> None:
     found = [
         finding
         for name in sorted(table_names(compiled.schema))
-        for finding in _table(name, compiled.tables[name])
+        for finding in _table(name, compiled.tables[name], connection.info.user)
     ]
     for finding in found or await _statements(connection, compiled):
         cure = f"; {finding.cure}" if finding.cure else ""
@@ -94,7 +95,8 @@ async def require(connection: Connection, compiled: CompiledIndex) -> None:
         raise SourceFatal(f"{_subject(compiled.schema)}:{where} {finding.message}{cure}")
 
 
-def _table(name: TableName, table: Table | None) -> Iterator[Finding]:
+def _table(name: TableName, table: Table | None, role: str) -> Iterator[Finding]:
+    """What keeps the role from reading a table; worded as the capture words it (`coverage`)."""
     subject = f"table {name}"
     if table is None:
         yield Finding(
@@ -102,19 +104,19 @@ def _table(name: TableName, table: Table | None) -> Iterator[Finding]:
         )
     elif not table.readable:
         quoted = table_name(name)
-        schema = identifier(name.schema)
+        schema, grantee = identifier(name.schema), identifier(role)
         yield Finding(
             Severity.ERROR,
             subject,
-            "the role may not read it",
-            f"GRANT USAGE ON SCHEMA {schema} TO …; GRANT SELECT ON {quoted} TO …",
+            f"may not be read by role {role}",
+            f"GRANT USAGE ON SCHEMA {schema} TO {grantee}; GRANT SELECT ON {quoted} TO {grantee}",
         )
     elif table.hidden_rows:
         yield Finding(
             Severity.ERROR,
             subject,
-            "a row security policy hides rows from the role",
-            "ALTER ROLE … BYPASSRLS, or connect as the table's owner",
+            f"hides rows from role {role} by a row security policy",
+            f"ALTER ROLE {identifier(role)} BYPASSRLS",
         )
 
 

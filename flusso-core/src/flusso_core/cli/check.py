@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, Unpack
 
@@ -101,28 +101,52 @@ def command(context: click.Context, **given: Unpack[CheckArguments]) -> ExitCode
 
 async def _online(planned: Plan) -> Sequence[Finding]:
     """What the source, the builder and every sink find, all asked at once."""
-    edges: list[tuple[str, Callable[[], _Checkable]]] = [
-        (f"source {planned.capture.name}", planned.make_capture),
-        (f"builder {planned.builder.name}", planned.make_builder),
-        *((f"sink {name}", partial(planned.make_sink, name)) for name in planned.sinks),
+    edges: list[tuple[str, Callable[[], Awaitable[Sequence[Finding]]]]] = [
+        (f"source {planned.capture.name}", partial(_opened, planned.make_capture)),
+        (f"builder {planned.builder.name}", planned.make_builder().check),
+        *(
+            (f"sink {name}", partial(_opened, partial(planned.make_sink, name)))
+            for name in planned.sinks
+        ),
     ]
-    found = await asyncio.gather(*(_findings(subject, make) for subject, make in edges))
-    # Two edges of one server say the same about it.
+    found = await asyncio.gather(*(_findings(subject, check) for subject, check in edges))
     unique = {
         (finding.severity, finding.message, finding.cure): finding
         for findings in reversed(found)
         for finding in reversed(findings)
     }
-    return list(reversed(unique.values()))
+    return _without_repetition(list(reversed(unique.values())))
 
 
-async def _findings(subject: str, make: Callable[[], _Checkable]) -> Sequence[Finding]:
+def _without_repetition(findings: Sequence[Finding]) -> Sequence[Finding]:
+    """Two edges of one server say the same about it: keep what says more."""
+    return [
+        finding
+        for finding in findings
+        if not any(
+            other is not finding
+            and other.severity is finding.severity
+            and other.subject == finding.subject
+            and other.message.startswith(finding.message)
+            for other in findings
+        )
+    ]
+
+
+async def _opened(make: Callable[[], _Checkable]) -> Sequence[Finding]:
+    async with make() as edge:
+        return await edge.check()
+
+
+async def _findings(
+    subject: str, check: Callable[[], Awaitable[Sequence[Finding]]]
+) -> Sequence[Finding]:
     from flusso_core.errors import SinkError, SourceError
     from flusso_core.model import Finding, Severity
 
     try:
-        async with asyncio.timeout(PATIENCE), make() as edge:
-            return await edge.check()
+        async with asyncio.timeout(PATIENCE):
+            return await check()
     except (SourceError, SinkError) as error:
         return [Finding(Severity.ERROR, subject, str(error))]
     except TimeoutError:
