@@ -53,6 +53,7 @@ class OpenSearchServer(ThrowAwayServer):
         version: One of `OPENSEARCH_VERSIONS`.
         heap_mb: The size of the Java heap, in MiB.
         settings: Lines for `opensearch.yml` that replace or add to the usual ones.
+        java_options: Further options of the Java virtual machine.
         start_timeout: Seconds that a start may take.
         progress: Told how far a download is; None shows it on standard error.
     """
@@ -63,6 +64,7 @@ class OpenSearchServer(ThrowAwayServer):
         *,
         heap_mb: int = 512,
         settings: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
         start_timeout: float = 180.0,
         progress: ProgressCallback | None = None,
     ) -> None:
@@ -72,6 +74,7 @@ class OpenSearchServer(ThrowAwayServer):
         self.version = version
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
+        self._java_options = tuple(java_options)
         self._progress = progress
         self._jars: Path | None = None
         self._endpoint: OpenSearchEndpoint | None = None
@@ -136,6 +139,7 @@ class OpenSearchServer(ThrowAwayServer):
             # knows few languages. ICU, among the jars, knows the others.
             "-Djava.locale.providers=CLDR,SPI",
             "--enable-native-access=ALL-UNNAMED",
+            *self._java_options,
             "-cp",
             f"{self._jars}/*",
             _RUNNER,
