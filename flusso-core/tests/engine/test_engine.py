@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from random import Random
 
 import pytest
 
 from flusso_core.engine import Engine, RetryPolicy
 from flusso_core.errors import DocumentRejected, EngineError
-from flusso_core.model import StreamIdentity
+from flusso_core.model import Change, IndexKeys, IndexMapping, RootTruncated, StreamIdentity
 from flusso_core.settings import FailurePolicies, FailurePolicy, GapPolicies, GapPolicy
 from flusso_core.testing import (
     MemoryBuilder,
@@ -91,6 +92,43 @@ async def test_truncate_converges(table: object) -> None:
     await sync(database, destination)
     assert destination.search("parents") == database.documents()
     assert database.confirmed == database.head
+
+
+async def test_a_truncate_while_a_seed_begins_to_serve_keeps_what_serves() -> None:
+    """C7: searches have a generation at every instant, and in the end the right one."""
+    database, destination = filled(), MemoryDestination()
+    serving, truncated, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Builder(MemoryBuilder):
+        async def resolve(
+            self, changes: Sequence[Change]
+        ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+            async for found in super().resolve(changes):
+                if isinstance(found, RootTruncated):
+                    truncated.set()
+                yield found
+
+    class Slow(MemorySink):
+        async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
+            await super().serve_generation(mapping, generation)
+            serving.set()
+            await go_on.wait()
+
+        async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
+            assert generation != destination.serving[mapping.index], "it serves"
+            await super().drop_generation(mapping, generation)
+
+    running = Engine(MemoryCapture(database), Builder(database), {"memory": Slow(destination)})
+    task = asyncio.create_task(running.run(once=True))
+    async with asyncio.timeout(10):
+        await serving.wait()
+        database.commit(database.truncate(ROOT), database.put_parent("p999", "reloaded"))
+        await truncated.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        go_on.set()
+        await task
+    assert destination.search("parents") == database.documents()
 
 
 async def test_a_hidden_commit_is_not_built_before_it_is_visible() -> None:

@@ -216,6 +216,7 @@ class Engine:
         before = self._delivered
         try:
             await self._capture.live(self._delivered, self._put)
+            raise SourceUnavailable("the change stream ended by itself")
         except SourceUnavailable as error:
             if self._delivered == before:
                 raise

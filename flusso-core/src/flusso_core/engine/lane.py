@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import TypeVar
 
 from flusso_core.engine.batcher import Batcher
 from flusso_core.engine.flights import Flights
 from flusso_core.engine.ledger import Ledger
-from flusso_core.engine.planner import SeedProgress, StartPlan, plan_start, restarted
+from flusso_core.engine.planner import SeedProgress
+from flusso_core.engine.records import Records
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.seeder import Seeder
 from flusso_core.engine.watermark import Watermark
@@ -22,10 +22,8 @@ from flusso_core.errors import SinkUnavailable
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
 from flusso_core.model import (
     ChangeBatch,
-    IndexMapping,
     Position,
     RootTruncated,
-    StateRecord,
     StreamIdentity,
 )
 from flusso_core.observe.observer import BatchStats, Observer
@@ -102,16 +100,9 @@ class Lane:
         self._retrier = retrier
         self._observer = observer
         self._stored = stored
-        self._mappings: Mapping[str, IndexMapping] = builder.mappings()
         self._batcher = Batcher(settings.batching)
-        self._records: dict[str, StateRecord] = {}
-        self._durable: dict[str, StateRecord] = {}
-        self._generations: dict[str, int] = {}
-        self._progress: dict[str, SeedProgress] = {}
         self._seeding: dict[str, asyncio.Task[None]] = {}
-        # One request for records at a time: one that is overtaken would put an older record in
-        # the place of a newer one, below what the source has been told.
-        self._storing = asyncio.Lock()
+        self._finishing: set[str] = set()
         self._settled = asyncio.Event()
         self._room = asyncio.Event()
         self._all_seeded = asyncio.Event()
@@ -121,7 +112,7 @@ class Lane:
     @property
     def position(self) -> Position:
         """Everything up to here is right at the destination, and the destination knows it."""
-        return self._position
+        return self._records.position
 
     # Start
 
@@ -131,15 +122,22 @@ class Lane:
 
     async def prepare(self, identity: StreamIdentity, confirmed: Position) -> None:
         """Settle with the destination how each index goes on. Both are of after `acquire`."""
-        self._position = confirmed
         self._watermark = Watermark(confirmed)
+        self._records = Records(
+            self.name,
+            sink=self._sink,
+            mappings=self._builder.mappings(),
+            watermark=self._watermark,
+            retrier=self._retrier,
+            stored=self._stored,
+        )
         self._ledger = Ledger(epoch=self._epoch)
         self._flights = Flights(
             lane=self.name,
             ledger=self._ledger,
             builder=self._builder,
             sink=self._sink,
-            generations=self._generations,
+            generations=self._records.generations,
             progressed=self._progressed,
             retrier=self._retrier,
             failures=self._settings.failures,
@@ -152,48 +150,13 @@ class Lane:
             ledger=self._ledger,
             builder=self._builder,
             flights=self._flights,
-            generations=self._generations,
+            generations=self._records.generations,
             progressed=self._progressed,
             retrier=self._retrier,
             readers=self._settings.backfill_workers,
             observer=self._observer,
         )
-        records = await self._try("reading its state", self._sink.load_records)
-        for index, mapping in self._mappings.items():
-            existing = await self._try(
-                "listing generations", partial(self._sink.generations, mapping)
-            )
-            plan = plan_start(
-                mapping,
-                records.get(index),
-                identity=identity,
-                confirmed=confirmed,
-                existing=existing,
-                policy=self._settings.gaps.of(index),
-            )
-            if plan.reason is not None:
-                logger.warning("%s: index %s is filled afresh: %s", self.name, index, plan.reason)
-            await self._begin(mapping, plan)
-
-    async def _begin(self, mapping: IndexMapping, plan: StartPlan) -> None:
-        """Store the plan's record, then make its generation ready to be written to."""
-        index = mapping.index
-        async with self._storing:
-            # The watermark may have moved, and been confirmed, since the plan was made.
-            position = max(plan.record.position, self._watermark.position)
-            record = replace(plan.record, position=position)
-            await self._try("storing its state", lambda: self._sink.store_records([record]))
-            self._records[index] = self._durable[index] = record
-        await self._try(
-            "beginning a generation",
-            lambda: self._sink.begin_generation(mapping, record.generation),
-        )
-        self._generations[index] = record.generation
-        if plan.obsolete is not None:
-            obsolete = plan.obsolete
-            await self._try(
-                "dropping a generation", lambda: self._sink.drop_generation(mapping, obsolete)
-            )
+        await self._records.load(identity, self._settings.gaps)
 
     def begin_seeding(self) -> None:
         """The source has settled: pages may be read."""
@@ -206,14 +169,13 @@ class Lane:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             self._renewing = tasks.create_task(self._renew())
-            self._recording = tasks.create_task(self._record())
+            self._recording = tasks.create_task(self._records.keep_stored(_STORE_SECONDS))
             self._intake = tasks.create_task(self._take_in())
             self._workers = [
                 tasks.create_task(self._flights.work()) for _ in range(self._flights.count)
             ]
-            for index, record in self._records.items():
-                if not record.seeded:
-                    self._start_seed(index)
+            for index in self._records.unseeded():
+                self._start_seed(index)
             self._check_seeded()
 
     async def seeded(self) -> None:
@@ -243,7 +205,7 @@ class Lane:
         await asyncio.wait(ending)
         with suppress(SinkUnavailable, TimeoutError):
             async with asyncio.timeout(seconds * _RECORD_SHARE):
-                await self._store()
+                await self._records.store()
         self._renewing.cancel()
 
     # The way of a batch
@@ -322,13 +284,13 @@ class Lane:
         self._ledger.hold(index)
         seed = self._seeding.pop(index, None)
         if seed is not None:
-            seed.cancel()
+            if index not in self._finishing:  # what begins to serve must be recorded as serving
+                seed.cancel()
             await asyncio.wait([seed])
         while self._ledger.in_flight_of(index):
             self._landed.clear()
             await self._landed.wait()
-        self._progress.pop(index, None)
-        await self._begin(self._mappings[index], restarted(self._current(index)))
+        await self._records.restart(index)
         self._ledger.void(index)
         logger.info("%s: index %s begins again: its root table was truncated", self.name, index)
         self._all_seeded.clear()
@@ -351,62 +313,25 @@ class Lane:
 
     async def _seed(self, index: str) -> None:
         await self._settled.wait()
-        mapping = self._mappings[index]
         if not self._settings.skip_backfill:
-            record = self._records[index]
-            if record.ranges:
-                progress = SeedProgress(record.ranges)
-            else:
-                progress = await self._seeder.spans(index)
-            self._progress[index] = progress
+            ranges = self._records.current(index).ranges
+            progress = SeedProgress(ranges) if ranges else await self._seeder.spans(index)
             # The ranges are durable before the first page, so that a restart has the same ones.
-            await self._try("storing its state", self._store)
+            await self._records.seeding(index, progress)
             await self._seeder.seed(index, progress)
             if not progress.done:  # drained
                 return
-        record = self._current(index)
-        await self._try(
-            "serving a generation", lambda: self._sink.serve_generation(mapping, record.generation)
-        )
-        replaced = record.serving
-        self._records[index] = replace(record, seeded=True, serving=None)
-        self._progress.pop(index, None)
-        await self._try("storing its state", self._store)
-        if replaced is not None:
-            await self._try(
-                "dropping a generation", lambda: self._sink.drop_generation(mapping, replaced)
-            )
-        del self._seeding[index]
+        self._finishing.add(index)
+        await self._records.seeded(index)
+        self._finishing.discard(index)
+        self._seeding.pop(index, None)
         self._check_seeded()
 
     def _check_seeded(self) -> None:
-        if all(record.seeded for record in self._records.values()):
+        if not self._records.unseeded():
             self._all_seeded.set()
 
-    # State
-
-    def _current(self, index: str) -> StateRecord:
-        progress = self._progress.get(index)
-        record = replace(self._records[index], position=self._watermark.position)
-        return record if progress is None else replace(record, ranges=progress.ranges)
-
-    async def _record(self) -> None:
-        while True:
-            await asyncio.sleep(_STORE_SECONDS)
-            await self._try("storing its state", self._store)
-
-    async def _store(self) -> None:
-        """Store what has changed; then the source may be confirmed up to there."""
-        async with self._storing:
-            position = self._watermark.position
-            current = [self._current(index) for index in self._records]
-            changed = [record for record in current if record != self._durable[record.index]]
-            if changed:
-                await self._sink.store_records(changed)
-                self._durable.update({record.index: record for record in changed})
-        if position > self._position:
-            self._position = position
-            self._stored()
+    # Upkeep
 
     async def _renew(self) -> None:
         while True:
