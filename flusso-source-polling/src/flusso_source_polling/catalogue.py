@@ -1,0 +1,113 @@
+"""The tables that schemas read, as the database has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.exc import NoSuchTableError
+
+from flusso_core.errors import SourceFatal
+from flusso_core.model import TableName
+from flusso_core.schema import referenced_columns
+from flusso_core.schema.model import IndexSchema
+from flusso_source_polling.dialects import Column, Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A reflected table.
+
+    Attributes:
+        sql: for statements.
+        columns: by exact name.
+        primary_key: its columns; empty: there is none.
+        unique: sets of columns that no two rows share and that are never NULL.
+    """
+
+    name: TableName
+    sql: SqlTable
+    columns: Mapping[str, Column]
+    primary_key: tuple[str, ...]
+    unique: tuple[frozenset[str], ...]
+
+    def column(self, name: str) -> Column:
+        """A column by its name.
+
+        Raises:
+            SourceFatal: there is none of that name.
+        """
+        found = self.columns.get(name)
+        if found is None:
+            raise SourceFatal(f"table {self.name} has no column {name!r}{self._hint(name)}")
+        return found
+
+    def is_unique(self, columns: Iterable[str]) -> bool:
+        """Whether no two rows have the same values there."""
+        given = frozenset(columns)
+        return any(one <= given for one in self.unique)
+
+    def _hint(self, name: str) -> str:
+        near = [one for one in self.columns if one.lower() == name.lower()]
+        return f"; write '\"{near[0]}\"' in the schema to keep its case" if near else ""
+
+
+Tables = Mapping[TableName, Table]
+
+
+def table_names(schemas: Iterable[IndexSchema]) -> tuple[TableName, ...]:
+    """Every table that the schemas read, in order."""
+    return tuple(sorted(referenced_columns(schemas)))
+
+
+def reflect(
+    connection: Connection, dialect: Dialect, names: Iterable[TableName]
+) -> dict[TableName, Table]:
+    """The tables of these names that there are."""
+    found: dict[TableName, Table] = {}
+    inspector = inspect(connection)
+    for name in names:
+        schema = dialect.schema(name.schema)
+        try:
+            table = SqlTable(
+                name.name, MetaData(), schema=schema, autoload_with=connection, resolve_fks=False
+            )
+        except NoSuchTableError:
+            continue
+        columns = {one.name: Column(one.name, one.type) for one in table.columns}
+        primary_key = tuple(one.name for one in table.primary_key.columns)
+        indexes = [
+            frozenset(str(column) for column in index["column_names"])
+            for index in inspector.get_indexes(name.name, schema)
+            if index["unique"]
+            and not index.get("dialect_options", {}).get("sqlite_where")
+            and not index.get("dialect_options", {}).get("postgresql_where")
+        ]
+        constraints = [
+            frozenset(one["column_names"])
+            for one in inspector.get_unique_constraints(name.name, schema)
+        ]
+        unique = [
+            one
+            for one in (*indexes, *constraints)
+            if one <= columns.keys() and not any(table.columns[each].nullable for each in one)
+        ]
+        if primary_key:
+            unique.append(frozenset(primary_key))
+        found[name] = Table(name, table, columns, primary_key, tuple(unique))
+    return found
+
+
+def require(tables: Tables, names: Iterable[TableName], origin: str) -> None:
+    """Make sure that the tables are there.
+
+    Raises:
+        SourceFatal: one is missing.
+    """
+    for name in names:
+        if name not in tables:
+            raise SourceFatal(
+                f"{origin}: table {name} does not exist; create it, or correct the schema file"
+            )

@@ -1,0 +1,138 @@
+"""What a database has to say of its columns: how to read, compare and aggregate them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, Engine
+from sqlalchemy.engine import URL
+from sqlalchemy.types import TypeEngine
+
+from flusso_core.model import FieldType
+from flusso_core.schema.model import Scalar
+
+
+class Json(str):
+    """A value that is JSON text already, every digit kept."""
+
+    __slots__ = ()
+
+
+Value: TypeAlias = "bool | int | str | bytes | Json | None"
+"""A column's value: what is not of these types comes as `Json`."""
+
+Expression: TypeAlias = ColumnElement[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A reflected column.
+
+    Attributes:
+        name: as the database spells it.
+        type: as SQLAlchemy reflects it.
+    """
+
+    name: str
+    type: TypeEngine[Any]
+
+
+class Dialect(ABC):
+    """One database's ways. Nothing here holds a connection."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+    @abstractmethod
+    def require(self, url: URL) -> None:
+        """Refuse a URL that cannot be followed.
+
+        Raises:
+            SourceFatal: what it names is not there.
+            ConfigError: it names something without a fixed place.
+        """
+
+    @abstractmethod
+    def prepare(self, engine: Engine) -> None:
+        """Have every connection of the engine set up."""
+
+    @abstractmethod
+    def obstacle(self, connection: Connection) -> tuple[str, str] | None:
+        """Why a snapshot cannot be held here, and the cure; `None`: it can."""
+
+    @abstractmethod
+    def version(self, connection: Connection) -> str:
+        """The server's own identity, as far as it has one."""
+
+    @abstractmethod
+    def schema(self, name: str) -> str | None:
+        """The schema by which SQLAlchemy finds tables of that schema."""
+
+    @abstractmethod
+    def read(self, expression: Expression, column: Column) -> Expression:
+        """The expression to select so that `value` understands what comes."""
+
+    @abstractmethod
+    def value(self, raw: Any, column: Column, field_type: FieldType | None) -> Value:
+        """What was read, as a value.
+
+        Args:
+            raw: what came for `read`.
+            column: where it came from.
+            field_type: the field that it is for.
+        """
+
+    @abstractmethod
+    def key_problem(self, column: Column) -> str | None:
+        """Why values of the column cannot be keys; `None`: they can."""
+
+    @abstractmethod
+    def key(self, expression: Expression, column: Column) -> Expression:
+        """The expression to select so that `key_text` understands what comes."""
+
+    @abstractmethod
+    def key_text(self, raw: Any) -> str:
+        """The text of a key that is not NULL."""
+
+    @abstractmethod
+    def typed(self, text: str, column: Column) -> Expression:
+        """A key's text as a parameter of the column's type."""
+
+    @abstractmethod
+    def among(self, expression: Expression, texts: Sequence[str], column: Column) -> Expression:
+        """Whether the column is one of these keys; an index on it serves."""
+
+    @abstractmethod
+    def operand(self, value: Scalar, column: Column) -> Expression:
+        """A filter's value, comparable with the column."""
+
+    @abstractmethod
+    def like(self, expression: Expression, pattern: Expression, *, fold: bool) -> Expression:
+        """LIKE as Postgres has it; `fold`: upper and lower case are alike."""
+
+    @abstractmethod
+    def is_boolean(self, column: Column) -> bool:
+        """Whether the column is true or false."""
+
+    @abstractmethod
+    def is_json(self, column: Column) -> bool:
+        """Whether the column holds JSON of its own."""
+
+    @abstractmethod
+    def is_point_text(self, column: Column) -> bool:
+        """Whether a geo point can be read from the column: JSON or a text."""
+
+    @abstractmethod
+    def total(self, expression: Expression, column: Column) -> Expression:
+        """The exact sum of a group; read it with `computed`."""
+
+    @abstractmethod
+    def mean(self, expression: Expression, column: Column) -> Expression:
+        """The average of a group as a double; read it with `computed`."""
+
+    @abstractmethod
+    def computed(self, raw: Any) -> Value:
+        """What `total` or `mean` gave."""

@@ -1,0 +1,52 @@
+"""What stands in the way of following a database, found without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flusso_core.errors import ConfigError, SourceFatal, SourceUnavailable
+from flusso_core.model import Finding, KeyRange, Severity
+from flusso_core.schema.model import IndexSchema
+from flusso_source_polling.catalogue import reflect, table_names
+from flusso_source_polling.database import Database
+from flusso_source_polling.indexes import compile_index
+
+
+def find(database: Database, schemas: Sequence[IndexSchema]) -> list[Finding]:
+    """Everything that keeps documents of the schemas from being built. Blocks."""
+    found: list[Finding] = []
+    for schema in schemas:
+        found += _schema(database, schema)
+    return list(dict.fromkeys(found))
+
+
+def find_obstacle(database: Database) -> list[Finding]:
+    """What keeps the database from being polled. Blocks."""
+    with database.connect() as connection, database.errors("look at the database"):
+        obstacle = database.dialect.obstacle(connection)
+    if obstacle is None:
+        return []
+    return [Finding(Severity.ERROR, f"database {database.name}", *obstacle)]
+
+
+def _schema(database: Database, schema: IndexSchema) -> Iterator[Finding]:
+    subject = f"index {schema.index!r}" + (f" ({schema.origin})" if schema.origin else "")
+    try:
+        with database.connect() as connection, database.errors("read the catalogue"):
+            tables = reflect(connection, database.dialect, table_names([schema]))
+            missing = [name for name in table_names([schema]) if name not in tables]
+            for name in missing:
+                yield Finding(
+                    Severity.ERROR,
+                    subject,
+                    f"table {name} does not exist",
+                    "create it, or correct the schema file",
+                )
+            if not missing:
+                # A page that reads nothing still tries every statement down to the first row.
+                index = compile_index(schema, tables, database.dialect)
+                index.page(connection, KeyRange(), None, 1)
+    except SourceUnavailable:
+        raise
+    except (SourceFatal, ConfigError) as error:
+        yield Finding(Severity.ERROR, subject, str(error))
