@@ -168,7 +168,7 @@ class History:
     async def pause(self) -> None:
         for _ in range(self.random.choice((0, 1, 1, 5))):
             await asyncio.sleep(0)
-        if self.random.random() < 0.02:
+        if self.trouble and self.random.random() < 0.02:
             await asyncio.sleep(self.random.choice((0.1, 2.0)))
 
     async def converge(self) -> None:
