@@ -65,9 +65,11 @@ def test_an_explicit_reference_beats_the_reserved_variable_which_beats_a_literal
 
 
 def test_an_unset_variable_or_no_connection_is_an_error_that_names_it() -> None:
-    with pytest.raises(ConfigError, match="connection_url: the environment variable MINE is not set"):
+    unset = r"connection_url: the environment variable MINE is not set"
+    with pytest.raises(ConfigError, match=unset):
         target(connection_url={"env": "MINE"})
-    with pytest.raises(ConfigError, match="connection_url.password: the environment variable PW is not set"):
+    unset = r"connection_url\.password: the environment variable PW is not set"
+    with pytest.raises(ConfigError, match=unset):
         target(connection_url={"database": "x", "password": {"env": "PW"}})
     with pytest.raises(ConfigError, match="DATABASE_URL"):
         target()
