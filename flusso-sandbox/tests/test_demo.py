@@ -135,7 +135,7 @@ def test_with_running_servers_it_takes_away_what_it_made(
     assert demo_indexes(opensearch_server) == []
 
 
-def test_a_document_that_was_tampered_with_ends_it_with_5(
+def test_a_document_that_must_not_be_there_ends_it_with_5(
     tmp_path: Path, postgres_database: str, opensearch_server: OpenSearchEndpoint
 ) -> None:
     demo = Demo(
@@ -144,11 +144,16 @@ def test_a_document_that_was_tampered_with_ends_it_with_5(
     )
     demo.wait_for("Changes, committed one by one")
     (index,) = (name for name in demo_indexes(opensearch_server) if "_users_" in name)
-    url = f"{opensearch_server.url}/{index}/_doc/1?refresh=true"
-    with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30):
-        pass
+    stray = urllib.request.Request(
+        f"{opensearch_server.url}/{index}/_doc/777777?refresh=true",
+        data=b'{"id": 777777}',
+        headers={"Content-Type": "application/json"},
+        method="PUT",
+    )
+    with urllib.request.urlopen(stray, timeout=30) as response:
+        assert response.status == 201
     assert demo.wait() == 5, f"{demo.report}\n{demo.log}"
-    assert "missing: 1\n" in demo.report
+    assert "extra: 777777\n" in demo.report
     assert re.search(r"^  differences +1 in \d+ documents$", demo.report, re.MULTILINE)
     assert leftovers(postgres_database) == []
 
@@ -254,6 +259,7 @@ def test_it_writes_over_no_table(tmp_path: Path, postgres_database: str) -> None
 
 
 def test_a_password_is_not_shown(tmp_path: Path) -> None:
+    """R4: neither the report nor an error shows a secret."""
     url = "postgresql://someone:hunter2@127.0.0.1:1/shop"
     demo = Demo("--sink", "stdout", "--postgres-url", url, folder=tmp_path)
     assert demo.wait() == 1
