@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import ParamSpec
 
+from sqlalchemy import Connection
+
 from flusso_core.errors import SourceFatal
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, PutBatch
@@ -21,7 +23,7 @@ from flusso_source_polling.findings import find_obstacle
 from flusso_source_polling.indexes import watches
 from flusso_source_polling.options import PollingOptions
 from flusso_source_polling.picture import Rows, Watch, differences, take
-from flusso_source_polling.snapshots import Shared, Snapshot
+from flusso_source_polling.snapshots import Shared
 
 P = ParamSpec("P")
 
@@ -191,21 +193,16 @@ class PollingCapture(ChangeCapture):
         self._pending.append(ChangeBatch(pieces[-1], position, committed_at=began))
 
     def _look(self, database: Database) -> dict[TableName, Rows]:
-        """Take a picture in one transaction, and leave that open for documents to be built from."""
-        connection = database.connect()
-        try:
-            with database.errors("read the tables"):
-                picture = {
-                    watch.table.name: take(
-                        connection, watch, database.dialect, self._options.page_size
-                    )
-                    for watch in self._watches
-                }
-        except BaseException:
-            connection.close()
-            raise
-        self._shared.publish(Snapshot(database, connection))
-        return picture
+        """Take a picture in one transaction, which stays open for documents to be built from."""
+
+        def work(connection: Connection) -> dict[TableName, Rows]:
+            size = self._options.page_size
+            return {
+                watch.table.name: take(connection, watch, database.dialect, size)
+                for watch in self._watches
+            }
+
+        return self._shared.replace(database, "read the tables", work)
 
     def _position(self) -> Position:
         self._number += 1

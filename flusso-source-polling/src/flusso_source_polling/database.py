@@ -8,7 +8,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.pool import NullPool
 
 from flusso_core.errors import ConfigError, SourceError, SourceFatal, SourceUnavailable
@@ -71,8 +77,8 @@ class Database:
             raise self._error(error, doing) from error
 
     def _error(self, error: SQLAlchemyError, doing: str) -> SourceError:
-        # `str` of a DBAPIError repeats the statement; the driver's own words are enough.
-        words = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        # `str` of a StatementError repeats the statement; the cause's own words are enough.
+        words = str(error.orig if isinstance(error, StatementError) else error)
         text = " ".join(words.split())
         if self.url.password:
             text = text.replace(str(self.url.password), "********")

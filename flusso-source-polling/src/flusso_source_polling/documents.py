@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, FromClause, select
+from sqlalchemy import Connection, FromClause, func, select
 
 from flusso_core.errors import SourceFatal
 from flusso_core.model import FieldType
@@ -18,6 +19,7 @@ from flusso_core.schema.model import (
     MapField,
     ObjectField,
     ScalarField,
+    Transform,
 )
 from flusso_source_polling import values
 from flusso_source_polling.aggregates import aggregate
@@ -34,6 +36,14 @@ Found: TypeAlias = Mapping[str, str]
 
 Fetch: TypeAlias = Callable[[Connection, Sequence[str]], Found]
 Piece: TypeAlias = Callable[[Row, Sequence[Found]], str]
+
+
+class _Form(Enum):
+    """What is read of a column."""
+
+    VALUE = auto()
+    LOWER = auto()
+    KEY = auto()
 
 
 class Level:
@@ -62,8 +72,7 @@ class Level:
         self._key = key
         self._tables = tables
         self._dialect = dialect
-        # What is selected: (column, as a key).
-        self._columns: dict[tuple[str, bool], int] = {}
+        self._columns: dict[tuple[str, _Form], int] = {}
         self._fetches: list[tuple[int, Fetch]] = []
         self._object = self._compile(fields)
 
@@ -71,9 +80,13 @@ class Level:
         """The columns to select, in the order in which `render` wants them first in a row."""
         dialect = self._dialect
         found: list[Expression] = []
-        for (name, as_key), place in self._columns.items():
-            read = dialect.key if as_key else dialect.read
-            expression = read(rows.columns[name], self._table.column(name))
+        for (name, form), place in self._columns.items():
+            column, described = rows.columns[name], self._table.column(name)
+            if form is _Form.KEY:
+                expression = dialect.key(column, described)
+            else:
+                lower = form is _Form.LOWER
+                expression = dialect.read(func.lower(column) if lower else column, described)
             found.append(expression.label(f"c{place}"))
         return found
 
@@ -104,9 +117,9 @@ class Level:
 
         return render
 
-    def _place(self, column: str, *, as_key: bool = False) -> int:
+    def _place(self, column: str, form: _Form = _Form.VALUE) -> int:
         self._table.column(column)
-        return self._columns.setdefault((column, as_key), len(self._columns))
+        return self._columns.setdefault((column, form), len(self._columns))
 
     def _field(self, one: Field) -> Piece:
         match one:
@@ -126,7 +139,12 @@ class Level:
 
     def _scalar(self, one: ScalarField) -> Piece:
         column, dialect = self._table.column(one.column), self._dialect
-        place = self._place(one.column)
+        transforms = one.transforms
+        form = _Form.VALUE
+        if Transform.LOWERCASE in transforms and dialect.lowers(column):
+            form = _Form.LOWER
+            transforms = tuple(each for each in transforms if each is not Transform.LOWERCASE)
+        place = self._place(one.column, form)
         default = one.default
         if default is not None and one.type in values.TEXTUAL and not isinstance(default, str):
             default = values.json_text(default)
@@ -135,7 +153,7 @@ class Level:
 
         def render(row: Row, _found: Sequence[Found]) -> str:
             value = dialect.value(row[place], column, one.type)
-            text = values.value_text(value, one.type, one.transforms, json=is_json)
+            text = values.value_text(value, one.type, transforms, json=is_json)
             return otherwise if text is None else text
 
         return render
@@ -177,7 +195,7 @@ class Level:
 
     def _relation(self, one: JoinField | AggregateField) -> Piece:
         relation = link(one, self._table, self._key, self._tables)
-        start = self._place(relation.start, as_key=True)
+        start = self._place(relation.start, _Form.KEY)
         if isinstance(one, JoinField):
             level = Level(one.fields, relation.table, one.primary_key, self._tables, self._dialect)
             fetch, otherwise = _join(one, relation, level, self._dialect)

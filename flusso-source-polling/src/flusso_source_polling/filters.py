@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import and_, false, literal_column, not_, or_, true
+from sqlalchemy import and_, false, literal_column, not_, or_, true, type_coerce
+from sqlalchemy.types import NullType
 
 from flusso_core.model import TableName
 from flusso_core.schema.model import (
@@ -77,7 +78,8 @@ def _one(one: Filter, table: Table, dialect: Dialect) -> Expression:
 
 def _comparison(one: Comparison, table: Table, dialect: Dialect) -> Expression:
     described = table.column(one.column)
-    column: Expression = table.sql.columns[one.column]
+    # Without its type: SQLAlchemy would give it to the value, and want a Python value of it.
+    column: Expression = type_coerce(table.sql.columns[one.column], NullType())
     values = [dialect.operand(value, described) for value in one.values]
     match one.op:
         case Operator.IS_NULL:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, or_, type_coerce
+from sqlalchemy.types import NullType
 
 from flusso_core.model import Key
 from flusso_source_polling.catalogue import Table
@@ -16,7 +17,7 @@ def after(table: Table, columns: Sequence[str], key: Key, dialect: Dialect) -> E
     found: list[Expression] = []
     equal: list[Expression] = []
     for name, text in zip(columns, key, strict=True):
-        column = table.sql.columns[name]
+        column = _plain(table, name)
         typed = dialect.typed(text, table.column(name))
         found.append(and_(*equal, column > typed))
         equal.append(column == typed)
@@ -28,7 +29,7 @@ def up_to(table: Table, columns: Sequence[str], key: Key, dialect: Dialect) -> E
     found: list[Expression] = []
     equal: list[Expression] = []
     for name, text in zip(columns, key, strict=True):
-        column = table.sql.columns[name]
+        column = _plain(table, name)
         typed = dialect.typed(text, table.column(name))
         found.append(and_(*equal, column < typed))
         equal.append(column == typed)
@@ -46,10 +47,15 @@ def one_of(
         *(
             and_(
                 *(
-                    table.sql.columns[name] == dialect.typed(text, table.column(name))
+                    _plain(table, name) == dialect.typed(text, table.column(name))
                     for name, text in zip(columns, key, strict=True)
                 )
             )
             for key in keys
         )
     )
+
+
+def _plain(table: Table, name: str) -> Expression:
+    # Without its type: SQLAlchemy would give it to the text, and want a Python value of it.
+    return type_coerce(table.sql.columns[name], NullType())

@@ -23,51 +23,38 @@ T = TypeVar("T")
 Scope: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
 
-class Snapshot:
-    """A connection in a transaction, for one thread at a time."""
-
-    def __init__(self, database: Database, connection: Connection) -> None:
-        self._database = database
-        self._connection: Connection | None = connection
-        self._lock = threading.Lock()
-
-    def read(self, doing: str, work: Callable[[Connection], T]) -> T | None:
-        """Do the work in the transaction; `None`: it is over. Blocks.
-
-        Raises:
-            SourceUnavailable: the connection was lost.
-            SourceFatal: the statement cannot succeed.
-        """
-        with self._lock:
-            if self._connection is None:
-                return None
-            with self._database.errors(doing):
-                return work(self._connection)
-
-    def close(self) -> None:
-        """End the transaction, when nobody reads in it any more. Blocks; idempotent."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                with self._database.errors("end a transaction"):
-                    connection.close()
-
-
 class Shared:
-    """The newest snapshot of one capture."""
+    """The newest snapshot of one capture: a transaction that is left open, one thread at a time."""
 
     def __init__(self) -> None:
-        self._current: Snapshot | None = None
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._database: Database | None = None
         self.lost = threading.Event()
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Let documents be built from this one from now on. Blocks until the last one is over."""
-        previous, self._current = self._current, snapshot
-        self.lost.clear()
-        if previous is not None:
-            # A connection that is lost needs no end.
-            with suppress(SourceUnavailable):
-                previous.close()
+    def replace(self, database: Database, doing: str, work: Callable[[Connection], T]) -> T:
+        """End the last snapshot, begin the next and do the work in it. Blocks.
+
+        In this order: while a transaction is open, Postgres keeps a TRUNCATE or ALTER TABLE of its
+        tables waiting, and whoever comes after that waits behind it. Reads wait meanwhile.
+
+        Raises:
+            SourceUnavailable: the database is not there; there is no snapshot now.
+            SourceFatal: the statement cannot succeed; there is no snapshot now.
+        """
+        with self._lock:
+            self._end()
+            self.lost.set()
+            connection = database.connect()
+            try:
+                with database.errors(doing):
+                    found = work(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._database, self._connection = database, connection
+            self.lost.clear()
+            return found
 
     def read(self, doing: str, work: Callable[[Connection], T]) -> T:
         """Do the work in the newest snapshot. Blocks.
@@ -76,21 +63,27 @@ class Shared:
             SourceUnavailable: there is none, because the connection was lost: the next poll
                 makes one.
         """
-        while (snapshot := self._current) is not None:
+        with self._lock:
+            if self._connection is None or self._database is None:
+                raise SourceUnavailable(f"cannot {doing}: the next poll has yet to read the tables")
             try:
-                found = snapshot.read(doing, work)
+                with self._database.errors(doing):
+                    return work(self._connection)
             except SourceUnavailable:
                 self.lost.set()
                 raise
-            if found is not None:
-                return found
-        raise SourceUnavailable(f"cannot {doing}: the next poll has yet to read the database")
 
     def close(self) -> None:
-        """End the snapshot."""
-        current, self._current = self._current, None
-        if current is not None:
-            current.close()
+        """End the snapshot, when nobody reads in it any more. Blocks; idempotent."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and self._database is not None:
+            # A connection that is lost needs no end.
+            with suppress(SourceUnavailable), self._database.errors("end a transaction"):
+                connection.close()
 
 
 def scope(database: Database, schemas: Iterable[IndexSchema]) -> Scope:

@@ -76,6 +76,10 @@ class Dialect(ABC):
         """The expression to select so that `value` understands what comes."""
 
     @abstractmethod
+    def lowers(self, column: Column) -> bool:
+        """Whether lower case is the database's business: it follows the database's collation."""
+
+    @abstractmethod
     def value(self, raw: Any, column: Column, field_type: FieldType | None) -> Value:
         """What was read, as a value.
 

@@ -75,6 +75,10 @@ class PostgresDialect(Dialect):
             return cast(expression, sql.Text)
         return cast(func.to_json(expression), sql.Text)
 
+    def lowers(self, column: Column) -> bool:
+        """Of a text."""
+        return _is_text(column.type)
+
     def value(self, raw: Any, column: Column, field_type: FieldType | None) -> Value:
         """What came: JSON text where `read` asked for it."""
         if raw is None or isinstance(raw, bool | int):

@@ -81,6 +81,10 @@ class SqliteDialect(Dialect):
         """The stored value itself."""
         return type_coerce(expression, _RAW)
 
+    def lowers(self, column: Column) -> bool:
+        """SQLite knows the case of ASCII only."""
+        return False
+
     def value(self, raw: Any, column: Column, field_type: FieldType | None) -> Value:
         """The value, as its declared type says; JSON is text here, whatever it was declared as."""
         if raw is None or isinstance(raw, bytes):
