@@ -32,6 +32,7 @@ PACKAGES = (
 # Folders that hold tests against real servers; one of them without such tests is an error.
 INTEGRATION = (
     "flusso-source-postgres/tests",
+    "flusso-source-polling/tests",
     "flusso-sink-opensearch/tests",
     "flusso-sandbox/tests",
     "tests",

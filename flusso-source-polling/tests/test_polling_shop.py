@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from flusso_core.hookspecs import SourceContext
 from flusso_core.model import Change, ChangeBatch, Key, Operation, TableName
 from flusso_core.schema import load_schema
-from flusso_sandbox.compare import compare, expected_documents, parse_document
 from flusso_source_polling.builder import PollingBuilder
 from flusso_source_polling.capture import PollingCapture
 from flusso_source_polling.options import PollingOptions
@@ -25,6 +23,11 @@ async def test_the_shop_is_what_its_own_sql_says(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every document of the three indexes, by pages and by key, and nothing stands in the way."""
+    # Here, as neither is there where the package's unit tests run without servers.
+    import psycopg
+
+    from flusso_sandbox.compare import compare, expected_documents, parse_document
+
     monkeypatch.delenv("DATABASE_URL", raising=False)
     url = postgres_database.replace("postgresql://", "postgresql+psycopg://", 1)
     schemas = tuple(load_schema(SHOP / f"{index}.schema.yml", index) for index in INDEXES)
@@ -61,6 +64,8 @@ async def test_a_truncate_of_postgres_is_seen_as_deletes_and_does_not_wait_for_e
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C7."""
+    import psycopg
+
     monkeypatch.delenv("DATABASE_URL", raising=False)
     url = postgres_database.replace("postgresql://", "postgresql+psycopg://", 1)
     schemas = (load_schema(SHOP / "orders.schema.yml", "orders"),)

@@ -132,8 +132,8 @@ def link(one: AnyRelation, above: Table, key: str | None, tables: Tables) -> Lin
 
 
 def first(
-    statement: Select[Any], link: Expression, order: Sequence[Expression], most: int
-) -> Select[Any]:
+    statement: Select[*tuple[Any, ...]], link: Expression, order: Sequence[Expression], most: int
+) -> Select[*tuple[Any, ...]]:
     """Of each group's rows the first `most`, in order; the number is the last column."""
     place = func.row_number().over(partition_by=link, order_by=list(order)).label("flusso_place")
     numbered = statement.add_columns(place).subquery("n")
