@@ -75,13 +75,17 @@ def tell(choices: Choices, verbosity: int) -> ExitCode:
     console = stderr()
     # Where bars move, log lines would be in the way; elsewhere they are the progress.
     configure_logging(console, verbosity - (1 if console.is_terminal else 0))
-    with _ended_by_sigterm(), ExitStack() as stack:
-        demo = _Demo(choices, stack, console, Report(stdout()))
-        figures = demo.run()
-        if choices.keep:
-            demo.keep()
-        with console.status("Stopping"):
-            stack.close()
+    stack = ExitStack()
+    with _ended_by_sigterm():
+        try:
+            demo = _Demo(choices, stack, console, Report(stdout()))
+            figures = demo.run()
+            if choices.keep:
+                demo.keep()
+        finally:
+            # It may take some seconds: a server that is just starting comes up first.
+            with console.status("Stopping"):
+                stack.close()
     return ExitCode.FINDINGS if figures.differences else ExitCode.OK
 
 
