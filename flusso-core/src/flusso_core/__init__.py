@@ -2,8 +2,8 @@
 
 The names below are the vocabulary, the edges and the engine: what an embedding program or a
 backend needs. Each is imported when it is first used, so that `import flusso_core` costs nothing
-and the command line answers at once. Beside them are the public subpackages `config`, `schema`,
-`plugins`, `hookspecs`, `pipeline`, `observe` and `testing`.
+and the command line answers at once. The modules `model`, `errors`, `interfaces`, `hookspecs`,
+`pipeline` and the subpackages `config`, `schema`, `plugins`, `observe` and `testing` are public.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         StateRecord,
         StreamIdentity,
         TableName,
+        document_id_text,
     )
     from flusso_core.observe.observer import (
         BatchStats,
@@ -111,6 +112,7 @@ _HOMES = {
         "StateRecord",
         "StreamIdentity",
         "TableName",
+        "document_id_text",
     ),
     "observe.observer": (
         "BatchStats",
@@ -182,6 +184,7 @@ __all__ = [
     "StateRecord",
     "StreamIdentity",
     "TableName",
+    "document_id_text",
     "hookimpl",
 ]
 

@@ -262,11 +262,19 @@ class Sink(Edge):
 
         Args:
             documents: upserts and tombstones, within the capabilities' bounds.
-            caught_up: nothing else waits: make the result searchable at once.
+            caught_up: nothing else of this index is under way: make the result searchable at
+                once.
 
         Raises:
             SinkUnavailable: the outcome of the whole flush is unknown or it failed for now.
             SinkFatal: it cannot succeed.
+        """
+
+    async def refresh(self, index: str) -> None:  # most have nothing to do
+        """Make searchable what has been flushed to the index without `caught_up`.
+
+        Called when the last of several flushes has ended. Nothing to do where a write is visible
+        as soon as it is durable.
         """
 
     @abstractmethod

@@ -60,7 +60,6 @@ class OpenSearchSink(Sink):
         self._targets: dict[Generation, BulkTarget] = {}
         self._data: dict[Generation, str] = {}
         self._serving: set[str] = set()
-        self._unrefreshed: set[str] = set()
         self._uuids: dict[Generation, str] = {}
 
     def __repr__(self) -> str:
@@ -159,12 +158,10 @@ class OpenSearchSink(Sink):
         where = (mapping.index, generation)
         self._targets.pop(where, None)
         self._uuids.pop(where, None)
-        self._unrefreshed.discard(self._data.pop(where, ""))
+        self._data.pop(where, None)
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         """Write the documents in as few bulk requests as the bounds allow, one after another."""
-        if not documents:
-            return FlushReport()
         touched = self._touched(documents)
         served = touched & self._serving
         outcome = BulkOutcome()
@@ -176,16 +173,19 @@ class OpenSearchSink(Sink):
         )
         for request in requests:
             outcome.add(await self._open.writer.send(request, refresh=caught_up and bool(served)))
-        if caught_up:
-            self._unrefreshed -= served
-            await self._refresh_rest()
-        else:
-            self._unrefreshed |= served
         await self._raise_for_all(outcome, len(documents))
         return FlushReport(
             throttled=tuple(document.id for document, _ in outcome.throttled),
             rejected=tuple(Rejection(*refused) for refused in outcome.rejected),
         )
+
+    async def refresh(self, index: str) -> None:
+        """Refresh the generations of the index that searches see."""
+        served = {
+            name for (logical, _), name in self._data.items() if logical == index
+        } & self._serving
+        if served:
+            await self._open.indexes.refresh(sorted(served))
 
     async def quarantine(self, rejections: Sequence[Rejection]) -> None:
         """Keep refused documents in `{prefix}flusso_quarantine`."""
@@ -213,13 +213,6 @@ class OpenSearchSink(Sink):
             msg = f"generation {generation} of {index} was not begun; nothing can be written to it"
             raise SinkFatal(msg)
         return {self._data[where] for where in generations}
-
-    async def _refresh_rest(self) -> None:
-        """Make searchable what earlier flushes left for later, now that nothing waits."""
-        rest = sorted(self._unrefreshed)
-        if rest:
-            await self._open.indexes.refresh(rest)
-            self._unrefreshed.difference_update(rest)
 
     async def _raise_for_all(self, outcome: BulkOutcome, count: int) -> None:
         """Raise for what is wrong with an index or the run, and not with a document."""

@@ -29,6 +29,10 @@ _SMALLEST_SHARE = 100
 """Fewer documents than this are not divided among workers: a round trip costs more."""
 
 
+_REFRESH_SECONDS = 0.5
+"""While flushes of an index overlap without end, what they wrote becomes searchable this often."""
+
+
 class Flights:
     """Builds and writes what the ledger says is due, several flights at once.
 
@@ -83,6 +87,8 @@ class Flights:
         )
         self._max_bytes = min(capabilities.max_bytes, max(1, bounds.max_bytes // self.count))
         self._document_bytes = float(_FIRST_GUESS_BYTES)
+        self._refreshed: dict[str, float] = {}
+        self._stale: set[str] = set()
         self._work = asyncio.Event()
         self._draining = asyncio.Event()
 
@@ -177,7 +183,7 @@ class Flights:
             async with self._flushing:
                 started = time.monotonic()
                 report = await self._sink.flush(
-                    documents, caught_up=self._ledger.ready_of(index) == 0
+                    documents, caught_up=self._is_caught_up(index, len(documents))
                 )
                 flush_seconds = time.monotonic() - started
             throttled = [flying.pop(identity.key) for identity in report.throttled]
@@ -193,6 +199,36 @@ class Flights:
                 raise SinkUnavailable(message)
         finally:
             self._fail(index, list(flying))
+        await self._refresh(index)
+
+    def _is_caught_up(self, index: str, count: int) -> bool:
+        """Whether a flush of so many documents should make them searchable at once.
+
+        Refreshing costs the destination as much as many documents do: the last of several
+        flushes does it for all, or `_refresh` when they have ended in another order.
+        """
+        now = time.monotonic()
+        alone = self._ledger.in_flight_of(index) == count
+        overdue = now - self._refreshed.get(index, 0.0) >= _REFRESH_SECONDS
+        caught_up = self._ledger.ready_of(index) == 0 and (alone or overdue)
+        if caught_up:
+            self._refreshed[index] = now
+        else:
+            self._stale.add(index)
+        return caught_up
+
+    async def _refresh(self, index: str) -> None:
+        """When the last flush of an index has ended, make searchable what none of them did."""
+        busy = self._ledger.ready_of(index) or self._ledger.in_flight_of(index)
+        if busy or index not in self._stale:
+            return
+        self._stale.discard(index)
+        try:
+            await self._sink.refresh(index)
+        except BaseException:
+            self._stale.add(index)
+            raise
+        self._refreshed[index] = time.monotonic()
 
     def _land(
         self,
