@@ -180,7 +180,9 @@ class Meta:
         while True:
             lease = await self._read()
             if lease != seen:
-                if lease is not None and lease.owner is not None:
+                # It changes at each renewal; say it once for each run that is waited for.
+                owner_was = None if seen is None else seen.owner
+                if lease is not None and lease.owner not in (None, owner_was):
                     _log.info("waiting for the lease of %s to end", lease.owner)
                 seen, since = lease, self._clock()
             free = lease is None or lease.owner is None
