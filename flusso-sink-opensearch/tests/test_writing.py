@@ -111,13 +111,30 @@ async def test_a_caught_up_flush_is_searchable_at_once(bench: Bench) -> None:
     assert (await bench.hits(logical)).keys() == {"1", "2"}
 
 
-async def test_catching_up_shows_what_went_to_other_indexes_before(bench: Bench) -> None:
+async def test_a_refresh_shows_what_flushes_before_it_wrote(bench: Bench) -> None:
     sink = await bench.users(refresh_interval="1h")
     await sink.serve_generation(bench.mapping, 1)
-    await sink.begin_generation(bench.mapping, 2)
     await sink.flush([bench.document("1", 1, {"name": "a"})], caught_up=False)
-    await sink.flush([bench.document("1", 1, {"name": "a"}, generation=2)], caught_up=True)
-    assert (await bench.hits(f"{bench.prefix}users")).keys() == {"1"}
+    await sink.flush([bench.document("2", 2, {"name": "b"})], caught_up=False)
+    assert await bench.hits(f"{bench.prefix}users") == {}
+    await sink.refresh("users")
+    assert (await bench.hits(f"{bench.prefix}users")).keys() == {"1", "2"}
+
+
+async def test_a_refresh_leaves_a_seeding_generation_alone(bench: Bench) -> None:
+    sink = await bench.users()
+    await sink.flush([bench.document("1", 1, {"name": "a"})], caught_up=False)
+    await sink.refresh("users")
+    assert await bench.hits(bench.data) == {}
+
+
+async def test_a_refresh_does_not_wait_for_merges(bench: Bench) -> None:
+    """On by default, `merge_on_flush` makes a refresh under load take seconds."""
+    await bench.users()
+    settings = await bench.raw.indices.get_settings(
+        index=bench.data, params={"flat_settings": "true"}
+    )
+    assert settings[bench.data]["settings"]["index.merge_on_flush.enabled"] == "false"
 
 
 async def test_a_seeding_generation_is_not_refreshed(bench: Bench) -> None:

@@ -154,6 +154,9 @@ class Indexes:
         options = self._options
         return {
             "gc_deletes": f"{gc_deletes_seconds(options.timeout_secs)}s",
+            # On by default, it makes a refresh wait for merges, for seconds under load
+            # (IndexSettings.INDEX_MERGE_ON_FLUSH_ENABLED).
+            "merge_on_flush.enabled": False,
             **options.settings,
             "number_of_shards": options.number_of_shards,
             "number_of_replicas": options.number_of_replicas,
