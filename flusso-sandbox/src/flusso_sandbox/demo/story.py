@@ -89,16 +89,26 @@ def tell(choices: Choices, verbosity: int) -> ExitCode:
     return ExitCode.FINDINGS if figures.differences else ExitCode.OK
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, raised as a Ctrl-C is: what lets one through in good order lets both.
+
+    psycopg cancels the statement that it waits for, and no guard of the plugins takes it for an
+    error of theirs; a `SystemExit` in their midst would be neither.
+    """
+
+
 @contextmanager
 def _ended_by_sigterm() -> Generator[None]:
     """Has SIGTERM unwind the stack, as a Ctrl-C does, so that everything is taken away."""
 
-    def end(number: int, _: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise _Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _Terminated as error:
+        raise SystemExit(128 + signal.SIGTERM) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 
