@@ -81,6 +81,7 @@ class Demo:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
             message = f"the demo did not end within {seconds:.0f} s:\n{self.report}\n{self.log}"
             raise AssertionError(message) from None
 
