@@ -76,7 +76,7 @@ def tell(choices: Choices, verbosity: int) -> ExitCode:
     # Where bars move, log lines would be in the way; elsewhere they are the progress.
     configure_logging(console, verbosity - (1 if console.is_terminal else 0))
     stack = ExitStack()
-    with _ended_by_sigterm():
+    with _ended_by_signals():
         try:
             demo = _Demo(choices, stack, console, Report(stdout()))
             figures = demo.run()
@@ -89,28 +89,35 @@ def tell(choices: Choices, verbosity: int) -> ExitCode:
     return ExitCode.FINDINGS if figures.differences else ExitCode.OK
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, raised as a Ctrl-C is: what lets one through in good order lets both.
-
-    psycopg cancels the statement that it waits for, and no guard of the plugins takes it for an
-    error of theirs; a `SystemExit` in their midst would be neither.
-    """
-
-
 @contextmanager
-def _ended_by_sigterm() -> Generator[None]:
-    """Has SIGTERM unwind the stack, as a Ctrl-C does, so that everything is taken away."""
+def _ended_by_signals() -> Generator[None]:
+    """Has SIGINT and SIGTERM unwind the stack, so that everything is taken away, and exit by them.
 
-    def end(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise _Terminated
+    A handler raises wherever the program happens to be. What runs there may turn that into an
+    error of its own (pydantic does, while it builds a model): whatever ends the story after a
+    signal is the signal's doing. It is raised as a Ctrl-C is, because psycopg then cancels the
+    statement that it waits for, and no guard of the plugins takes it for an error of theirs.
+    """
+    received: list[int] = []
 
-    before = signal.signal(signal.SIGTERM, end)
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
-    except _Terminated as error:
-        raise SystemExit(128 + signal.SIGTERM) from error
+    except BaseException as error:
+        if not received:
+            raise
+        raise SystemExit(128 + received[0]) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
