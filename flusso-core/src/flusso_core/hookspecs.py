@@ -24,14 +24,15 @@ pluggy serves for registration and events; nothing calls a hook once a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import pluggy
 from pydantic import BaseModel
 
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
+from flusso_core.model import JsonValue
 from flusso_core.observe.observer import Observer
 from flusso_core.schema.model import IndexSchema
 
@@ -65,11 +66,18 @@ class SinkContext(Generic[OptionsT]):
         name: the sink's name in the configuration.
         options: its table, validated by the plugin's own model.
         prefix: literal prefix of every name that flusso owns at the destination.
+        settings: by the logical name of an index, the settings that the configuration gives for
+            it alone. They are the destination's own (`mapping.nested_objects.limit`), not yet
+            checked, and win over those that the options give for all indexes. A sink whose
+            destination has no such thing ignores them.
     """
 
     name: str
     options: OptionsT
     prefix: str
+    settings: Mapping[str, Mapping[str, JsonValue]] = field(
+        default_factory=dict[str, Mapping[str, JsonValue]]
+    )
 
 
 @dataclass(frozen=True, slots=True)

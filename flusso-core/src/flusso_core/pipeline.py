@@ -128,7 +128,10 @@ class Plan:
     def make_sink(self, name: str) -> Sink:
         """The sink of that name, not yet open."""
         sink = self.sinks[name]
-        return sink.plugin.create(SinkContext(name, sink.options, self.prefix))
+        settings = {
+            index.name: index.settings for index in self.deployment.indexes if index.enabled
+        }
+        return sink.plugin.create(SinkContext(name, sink.options, self.prefix, settings))
 
     def make_queue(self, lane: str) -> Queue:
         """A queue that leads to the sink of that name."""
@@ -230,13 +233,8 @@ def assemble(
 
 
 def _tell_what_is_missing(deployment: Deployment) -> None:
-    """Refuse what would change documents' indexes and cannot be done yet; warn of the rest."""
+    """Warn of what is read, and has no effect yet."""
     for index in deployment.indexes:
-        if index.settings:
-            raise ConfigError(
-                f"the index {index.name!r} has settings, and settings of a single index are not "
-                "there yet: write them under [sinks.NAME]"
-            )
         if index.sweep_interval is not None:
             logger.warning("the index %s has no sweeps yet: sweep_interval is idle", index.name)
     for name, sink in deployment.sinks.items():

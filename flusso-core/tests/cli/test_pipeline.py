@@ -166,6 +166,16 @@ def test_overrides_go_to_the_sinks_that_know_them(backend: Backend, tmp_path: Pa
     assert backend.sinks["a"].prefix == "q_"
 
 
+def test_a_sink_hears_the_settings_of_each_enabled_index(backend: Backend, tmp_path: Path) -> None:
+    off = INDEX.replace('"parents"', '"off"') + "enabled = false\nsettings = { a = 1 }\n"
+    text = (
+        f'[source]\ntype = "joint"\n[sinks.a]\ntype = "fine"\n{INDEX}'
+        f'settings = {{ "mapping.nested_objects.limit" = 20000 }}\n{off}'
+    )
+    plan(deployment(tmp_path, text)).make_sink("a")
+    assert backend.sinks["a"].settings == {"parents": {"mapping.nested_objects.limit": 20000}}
+
+
 def test_the_models_of_the_plugins_are_known_for_the_lock(backend: Backend, tmp_path: Path) -> None:
     planned = plan(deployment(tmp_path, f'[source]\ntype = "joint"\n{INDEX}'))
     assert set(planned.models.source) == {CaptureOptions, BuilderOptions}
