@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EngineError,
         FlussoError,
         PluginError,
+        SchemaMismatch,
         SinkError,
         SinkFatal,
         SinkUnavailable,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         StateRecord,
         StreamIdentity,
         TableName,
+        UnfitIndex,
         document_id_text,
     )
     from flusso_core.observe.observer import (
@@ -82,6 +84,7 @@ _HOMES = {
         "EngineError",
         "FlussoError",
         "PluginError",
+        "SchemaMismatch",
         "SinkError",
         "SinkFatal",
         "SinkUnavailable",
@@ -112,6 +115,7 @@ _HOMES = {
         "StateRecord",
         "StreamIdentity",
         "TableName",
+        "UnfitIndex",
         "document_id_text",
     ),
     "observe.observer": (
@@ -172,6 +176,7 @@ __all__ = [
     "Rejection",
     "RetryPolicy",
     "RootTruncated",
+    "SchemaMismatch",
     "Severity",
     "Sink",
     "SinkCapabilities",
@@ -184,6 +189,7 @@ __all__ = [
     "StateRecord",
     "StreamIdentity",
     "TableName",
+    "UnfitIndex",
     "document_id_text",
     "hookimpl",
 ]

@@ -10,7 +10,8 @@ FlussoError
 │   └── PluginFailed            raised while it was imported or registered
 ├── SourceError
 │   ├── SourceUnavailable       retryable: connection lost, server restarting, slot busy
-│   └── SourceFatal             retrying is no use: privilege, configuration, missing table
+│   ├── SchemaMismatch          one index's schema does not fit its tables: that index stops
+│   └── SourceFatal             retrying is no use: privilege, configuration
 ├── SinkError
 │   ├── SinkUnavailable         retryable: unreachable, throttled, 5xx
 │   └── SinkFatal               retrying is no use: authentication, bad request, lease lost
@@ -62,6 +63,26 @@ class SourceUnavailable(SourceError):
 
 class SourceFatal(SourceError):
     """The source cannot be used until someone changes something; the run stops."""
+
+
+class SchemaMismatch(SourceError):
+    """The schema of one index does not fit its tables, or no longer does.
+
+    That index stops and leaves its record behind; the others go on. A builder raises it from
+    `resolve`, `build`, `ranges` or `page`.
+
+    Args:
+        index: the index's logical name.
+        reason: what does not fit, where, and what cures it.
+    """
+
+    def __init__(self, index: str, reason: str) -> None:
+        super().__init__(index, reason)
+        self.index = index
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"index {self.index}: {self.reason}"
 
 
 class SinkError(FlussoError):

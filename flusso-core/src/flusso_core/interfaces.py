@@ -2,8 +2,8 @@
 
 Each edge is an async context manager: entering it opens connections, leaving it closes them.
 Errors follow `flusso_core.errors`: raise `SourceUnavailable` or `SinkUnavailable` for what
-passes by itself (the engine retries with back-off) and `SourceFatal` or `SinkFatal` for what
-someone has to mend.
+passes by itself (the engine retries with back-off), `SchemaMismatch` for what concerns one index
+alone, and `SourceFatal` or `SinkFatal` for what someone has to mend.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from flusso_core.model import (
     RootTruncated,
     StateRecord,
     StreamIdentity,
+    UnfitIndex,
 )
 
 PutBatch: TypeAlias = Callable[[ChangeBatch], Awaitable[None]]
@@ -129,11 +130,22 @@ class DocumentBuilder(Edge):
     def mappings(self) -> Mapping[str, IndexMapping]:
         """Logical index name to its mapping. Needs no connection."""
 
+    def unfit(self) -> Sequence[UnfitIndex]:
+        """Indexes whose schemas `open` has found not to fit their tables; they are not served."""
+        return ()
+
+    def exclude(self, index: str) -> None:  # most find out nothing that concerns one index alone
+        """The index has stopped: from now on leave it out of every `resolve`. Idempotent."""
+
     @abstractmethod
     def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
         """Stream the keys of every document that any of the changes touches, old and new.
 
         Set-based: never a query a row. A key may come more than once. Order is free.
+
+        Raises:
+            SchemaMismatch: an index no longer fits its tables. The engine calls `exclude` for it,
+                and then `resolve` again with the same changes.
         """
 
     @abstractmethod
@@ -143,6 +155,9 @@ class DocumentBuilder(Edge):
         """Read each key's document from the current rows, in chunks of bounded size.
 
         Each key comes exactly once; one without a qualifying root row comes with no body.
+
+        Raises:
+            SchemaMismatch: the index no longer fits its tables, so that it stops alone.
         """
 
     @abstractmethod

@@ -76,6 +76,14 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfitIndex:
+    """An index whose schema does not fit its tables (any more), and why: what, where, the cure."""
+
+    index: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeBatch:
     """Changes in commit order.
 
@@ -86,12 +94,15 @@ class ChangeBatch:
         transactions: the source's ids of the transactions whose changes are in here, for the
             capture's own `wait_visible`.
         committed_at: when the last commit in here happened, in seconds since the epoch.
+        unfit: indexes that changes from this batch on can no longer keep right: they stop, and
+            the others go on. One that is told again means nothing new.
     """
 
     changes: Sequence[Change]
     position: Position | None
     transactions: Sequence[int] = ()
     committed_at: float | None = None
+    unfit: Sequence[UnfitIndex] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flusso_core.model import Change, ChangeBatch, Position
+from flusso_core.model import Change, ChangeBatch, Position, UnfitIndex
 from flusso_core.settings import BatchPolicy
 
 
@@ -49,11 +49,15 @@ class Batcher:
             return pending[0]
         changes: list[Change] = []
         transactions: list[int] = []
+        unfit: list[UnfitIndex] = []
         position: Position | None = None
         committed_at: float | None = None
         for batch in pending:
             changes.extend(batch.changes)
             transactions.extend(batch.transactions)
+            unfit.extend(batch.unfit)
             position = batch.position or position
             committed_at = batch.committed_at or committed_at
-        return ChangeBatch(changes, position, tuple(dict.fromkeys(transactions)), committed_at)
+        return ChangeBatch(
+            changes, position, tuple(dict.fromkeys(transactions)), committed_at, tuple(unfit)
+        )

@@ -60,6 +60,18 @@ class GuardedObserver:
         """Pass it on."""
         self._tell(lambda to: to.seeded(lane, index, rows, seconds))
 
+    def index_stopped(self, index: str, reason: str) -> None:
+        """Pass it on."""
+        self._tell(lambda to: to.index_stopped(index, reason))
+
+    def detached(self, lane: str, reason: str) -> None:
+        """Pass it on."""
+        self._tell(lambda to: to.detached(lane, reason))
+
+    def attached(self, lane: str) -> None:
+        """Pass it on."""
+        self._tell(lambda to: to.attached(lane))
+
     def confirmed(self, position: Position) -> None:
         """Pass it on."""
         self._tell(lambda to: to.confirmed(position))

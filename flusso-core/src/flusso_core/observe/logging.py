@@ -96,6 +96,27 @@ class LoggingObserver(NoopObserver):
             rejection.reason,
         )
 
+    def index_stopped(self, index: str, reason: str) -> None:
+        """Log it as an error, with what to do."""
+        logger.error(
+            "index %s is stopped: %s; the other indexes go on; once the schema and its tables fit, "
+            "start again: what the index misses meanwhile is a gap",
+            index,
+            reason,
+        )
+
+    def detached(self, lane: str, reason: str) -> None:
+        """Log it, with what follows."""
+        logger.warning(
+            "%s no longer holds the source: %s; what it misses is a gap when it returns",
+            lane,
+            reason,
+        )
+
+    def attached(self, lane: str) -> None:
+        """Log it."""
+        logger.info("%s follows the changes", lane)
+
     def retrying(self, what: str, error: BaseException, seconds: float) -> None:
         """Log it."""
         logger.warning("%s failed: %s; trying again in %.1f s", what, error, seconds)

@@ -87,6 +87,15 @@ class Observer(Protocol):
     def seeded(self, lane: str, index: str, rows: int, seconds: float) -> None:
         """An index is seeded: rows and time of this run."""
 
+    def index_stopped(self, index: str, reason: str) -> None:
+        """An index does not fit its tables: it gets no more changes in this run, the others do."""
+
+    def detached(self, lane: str, reason: str) -> None:
+        """A sink no longer holds the source: what it misses from now on is a gap."""
+
+    def attached(self, lane: str) -> None:
+        """A sink is there, and its lane follows the changes from now on."""
+
     def confirmed(self, position: Position) -> None:
         """The source was told that everything up to `position` is durable."""
 
@@ -119,6 +128,15 @@ class NoopObserver:
         """Ignore it."""
 
     def seeded(self, lane: str, index: str, rows: int, seconds: float) -> None:
+        """Ignore it."""
+
+    def index_stopped(self, index: str, reason: str) -> None:
+        """Ignore it."""
+
+    def detached(self, lane: str, reason: str) -> None:
+        """Ignore it."""
+
+    def attached(self, lane: str) -> None:
         """Ignore it."""
 
     def confirmed(self, position: Position) -> None:
@@ -171,6 +189,21 @@ class FanOut:
         """Pass it on."""
         for observer in self._observers:
             observer.seeded(lane, index, rows, seconds)
+
+    def index_stopped(self, index: str, reason: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.index_stopped(index, reason)
+
+    def detached(self, lane: str, reason: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.detached(lane, reason)
+
+    def attached(self, lane: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.attached(lane)
 
     def confirmed(self, position: Position) -> None:
         """Pass it on."""
