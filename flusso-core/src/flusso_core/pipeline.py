@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -63,6 +63,8 @@ class Overrides:
         sinks: options by key, for every sink that has an option of that name.
         queue: options of the queue by key.
         skip_backfill: take every index for filled without reading its rows.
+        variables: by key, the environment variables that values come from; any other value is
+            that of a flag. Messages name one or the other.
     """
 
     prefix: str | None = None
@@ -70,6 +72,19 @@ class Overrides:
     sinks: Mapping[str, JsonValue] | None = None
     queue: Mapping[str, JsonValue] | None = None
     skip_backfill: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def origin(self, key: str, option: str | None = None) -> str:
+        """Where the value of a key comes from: `--slot`, or `environment variable FLUSSO_SLOT`.
+
+        Args:
+            key: as the files have it.
+            option: the flag's parameter, where it is called otherwise.
+        """
+        name = option or key
+        if name in self.variables:
+            return f"environment variable {self.variables[name]}"
+        return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +200,7 @@ def plan(deployment: Deployment, overrides: Overrides | None = None) -> Plan:
     builder = load_builder(source.builder or capture.default_builder or source.type)
     queue = load_queue(deployment.queue.type)
     models = list(dict.fromkeys((capture.options, builder.options)))
-    table = _overridden(source.options, over.source, models, f"the source {source.type!r}")
+    table = _overridden(source.options, over, over.source, models, f"the source {source.type!r}")
     capture_table, builder_table = _divided(table, capture.options, builder.options)
     sinks: dict[str, PlannedSink] = {}
     for name, sink in deployment.sinks.items():
@@ -193,10 +208,15 @@ def plan(deployment: Deployment, overrides: Overrides | None = None) -> Plan:
         theirs = {
             key: value for key, value in (over.sinks or {}).items() if key in _keys(plugin.options)
         }
-        options = _overridden(sink.options, theirs, [plugin.options], f"the sink {name!r}")
+        options = _overridden(sink.options, over, theirs, [plugin.options], f"the sink {name!r}")
         sinks[name] = PlannedSink(plugin, validate_options(options, plugin.options))
     queue_table = _overridden(
-        deployment.queue.options, over.queue, [queue.options], f"the queue {queue.name!r}"
+        deployment.queue.options,
+        over,
+        over.queue,
+        [queue.options],
+        f"the queue {queue.name!r}",
+        prefix="queue_",
     )
     return Plan(
         deployment=deployment,
@@ -207,7 +227,7 @@ def plan(deployment: Deployment, overrides: Overrides | None = None) -> Plan:
         sinks=sinks,
         queue=queue,
         queue_options=validate_options(queue_table, queue.options),
-        prefix=deployment.prefix if over.prefix is None else _valid_prefix(over.prefix),
+        prefix=deployment.prefix if over.prefix is None else _valid_prefix(over.prefix, over),
         skip_backfill=over.skip_backfill,
     )
 
@@ -242,10 +262,11 @@ def _tell_what_is_missing(deployment: Deployment) -> None:
             logger.warning("the sink %s is never detached yet: detach_after is idle", name)
 
 
-def _valid_prefix(prefix: str) -> str:
+def _valid_prefix(prefix: str, over: Overrides) -> str:
     """A prefix of the command line, by the rule for those of files."""
     table: JsonValue = {"prefix": prefix, "source": {}}
-    return validate(ConfigModel, table, file=ParsedFile("--index-prefix", {})).prefix
+    origin = over.origin("prefix", "index_prefix")
+    return validate(ConfigModel, table, file=ParsedFile(origin, {})).prefix
 
 
 def _observers(observer: Observer) -> Observer:
@@ -265,19 +286,31 @@ def _keys(model: type[BaseModel]) -> set[str]:
 
 def _overridden(
     table: OptionsTable,
+    over: Overrides,
     values: Mapping[str, JsonValue] | None,
     models: Sequence[type[BaseModel]],
     what: str,
+    *,
+    prefix: str = "",
 ) -> OptionsTable:
-    """The table with the values of a command line on top."""
+    """The table with the values of a command line on top.
+
+    Args:
+        table: as the files have it.
+        over: says where the values come from.
+        values: by key.
+        models: of the plugins that the table belongs to.
+        what: the plugin, for messages.
+        prefix: of the flags: `--queue-capacity` is `capacity` in the table.
+    """
     if not values:
         return table
     known = {key for model in models for key in _keys(model)}
-    for key in values:
+    origins = {key: over.origin(key, prefix + key) for key in values}
+    for key, origin in origins.items():
         if key not in known:
-            flag = "--" + key.replace("_", "-")
-            raise ConfigError(f"{flag} was given, but {what} has no option {key}")
-    return replace(table, values={**table.values, **values})
+            raise ConfigError(f"{origin}: {what} has no option {key}")
+    return replace(table, values={**table.values, **values}, origins=origins)
 
 
 def _divided(

@@ -153,7 +153,9 @@ def test_a_flag_that_the_source_does_not_know_is_told(place: Place) -> None:
     )
     done = place.run("run", "--once", "--slot", "mine")
     assert done.returncode == ExitCode.INVALID_CONFIG
-    assert "--slot was given, but the source 'fake' has no option slot" in done.stderr
+    assert "--slot: the source 'fake' has no option slot" in done.stderr
+    done = place.run("run", "--once", FLUSSO_SLOT="mine")
+    assert "environment variable FLUSSO_SLOT: the source 'fake' has no option" in done.stderr
 
 
 def test_a_prefix_that_no_index_can_have_is_refused(place: Place) -> None:
@@ -334,6 +336,18 @@ def test_a_lock_file_runs_without_the_files_it_was_built_from(place: Place) -> N
         assert done.returncode == ExitCode.OK, done.stderr
         assert len(place.written["documents"]) == 5
     assert (place.folder / "flusso.lock").read_bytes() == before
+
+
+def test_the_lock_file_is_beside_the_configuration(place: Place) -> None:
+    folder = place.folder / "conf"
+    folder.mkdir()
+    for name in ("flusso.toml", "parents.schema.yml"):
+        (place.folder / name).rename(folder / name)
+    assert place.run("build", "--config", "conf/flusso.toml").returncode == ExitCode.OK
+    assert (folder / "flusso.lock").exists()
+    assert not (place.folder / "flusso.lock").exists()
+    done = place.run("check", "--offline", "--locked", FLUSSO_CONFIG="conf/flusso.toml")
+    assert done.returncode == ExitCode.OK, done.stderr
 
 
 def test_locked_ignores_the_configuration(place: Place) -> None:

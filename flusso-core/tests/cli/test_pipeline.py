@@ -166,6 +166,37 @@ def test_overrides_go_to_the_sinks_that_know_them(backend: Backend, tmp_path: Pa
     assert backend.sinks["a"].prefix == "q_"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            Overrides(source={"slot": 3}, variables={"slot": "FLUSSO_SLOT"}),
+            "environment variable FLUSSO_SLOT: source.slot: expected a string",
+        ),
+        (Overrides(source={"slot": 3}), "--slot: source.slot: expected a string"),
+        (
+            Overrides(queue={"capacity": "x"}),
+            "--queue-capacity: queue.capacity: expected an integer",
+        ),
+        (
+            Overrides(sinks={"pretty": 1}, variables={"pretty": "FLUSSO_PRETTY"}),
+            "environment variable FLUSSO_PRETTY: sinks.stdout.pretty: expected true or false",
+        ),
+        (
+            Overrides(prefix="Über", variables={"index_prefix": "FLUSSO_INDEX_PREFIX"}),
+            "environment variable FLUSSO_INDEX_PREFIX: prefix: expected lower-case letters",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_by_where_it_comes_from(
+    backend: Backend, tmp_path: Path, overrides: Overrides, message: str
+) -> None:
+    made = deployment(tmp_path, f'[source]\ntype = "joint"\nshared = "x"\n{INDEX}')
+    with pytest.raises(ConfigError) as caught:
+        plan(made, overrides)
+    assert str(caught.value).startswith(message)
+
+
 def test_a_sink_hears_the_settings_of_each_enabled_index(backend: Backend, tmp_path: Path) -> None:
     off = INDEX.replace('"parents"', '"off"') + "enabled = false\nsettings = { a = 1 }\n"
     text = (

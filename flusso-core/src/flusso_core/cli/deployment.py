@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from flusso_core.cli.options import option
 
@@ -19,18 +20,25 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 CONFIG = "flusso.toml"
 LOCK = "flusso.lock"
 
+
+def _beside_config(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
+    config: Path = context.params["config"]
+    return config.with_name(LOCK) if value is None else value
+
+
 config_option = option(
     "--config",
     type=click.Path(path_type=Path),
     default=CONFIG,
     show_default=True,
+    is_eager=True,  # read before --lock, whose default is beside it
     help="The deployment's configuration.",
 )
 lock_option = option(
     "--lock",
     type=click.Path(path_type=Path),
-    default=LOCK,
-    show_default=True,
+    callback=_beside_config,
+    show_default=f"{LOCK} beside the configuration",
     help="Configuration and schemas compiled into one file.",
 )
 
@@ -75,7 +83,7 @@ def overrides_of(
     queue: Mapping[str, JsonValue] | None = None,
     skip_backfill: bool = False,
 ) -> Overrides:
-    """What the flags say on top of the files."""
+    """What the flags, and the variables that stand in for them, say on top of the files."""
     from flusso_core.pipeline import Overrides
 
     source: dict[str, JsonValue] = {}
@@ -86,9 +94,20 @@ def overrides_of(
     if given["manage_publication"] is not None:
         source["manage_publication"] = given["manage_publication"]
     return Overrides(
+        variables=_variables(click.get_current_context()),
         prefix=given["index_prefix"],
         source=source,
         sinks=sinks,
         queue=queue,
         skip_backfill=skip_backfill,
     )
+
+
+def _variables(context: click.Context) -> dict[str, str]:
+    """The environment variables that parameters of this command come from, by key."""
+    return {
+        parameter.name: parameter.envvar
+        for parameter in context.command.params
+        if isinstance(parameter.envvar, str)
+        and context.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT
+    }

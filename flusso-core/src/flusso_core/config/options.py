@@ -25,6 +25,7 @@ class OptionsTable:
         general: keys that flusso itself has taken out of the table; they may be suggested for a
             misspelt one.
         locked: the table comes from a lock file, which leaves literal secrets out.
+        origins: by key, where a value comes from that is not of the file: a flag, a variable.
     """
 
     values: Mapping[str, JsonValue] = field(repr=False)
@@ -32,6 +33,7 @@ class OptionsTable:
     file: ParsedFile | None = None
     general: tuple[str, ...] = ()
     locked: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def validate_options(table: OptionsTable, model: type[ModelT]) -> ModelT:
@@ -50,4 +52,5 @@ def validate_options(table: OptionsTable, model: type[ModelT]) -> ModelT:
         path=table.path,
         context={"lock": True} if table.locked else None,
         also_known=table.general,
+        origins=table.origins,
     )

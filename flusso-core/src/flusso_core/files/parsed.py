@@ -67,14 +67,23 @@ class ParsedFile:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a file."""
+    """One thing wrong with a file.
+
+    Attributes:
+        message: what is wrong, and what to do.
+        path: the key.
+        mark: where it is; `None`: the file as a whole, or somewhere else.
+        origin: where the value comes from, if that is not the file.
+    """
 
     message: str
     path: Path = ()
     mark: Mark | None = None
+    origin: str | None = None
 
-    def line(self, origin: str) -> str:
+    def line(self, file: str) -> str:
         """As it is shown: `flusso.toml:12:1: sinks.primary.batchsize: unknown key`."""
+        origin = self.origin or file
         place = f"{origin}:{self.mark.line}:{self.mark.column}" if self.mark else origin
         where = path_text(self.path)
         return f"{place}: {where}: {self.message}" if where else f"{place}: {self.message}"
@@ -90,9 +99,10 @@ class Problems:
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def add(self, path: Path, message: str) -> None:
-        """Note that something is wrong at that path."""
-        self._found.append(Problem(message, path, self._file.mark(path)))
+    def add(self, path: Path, message: str, *, origin: str | None = None) -> None:
+        """Note that something is wrong at that path, or with a value from `origin` for it."""
+        mark = None if origin else self._file.mark(path)
+        self._found.append(Problem(message, path, mark, origin))
 
     def raise_any(self) -> None:
         """Raise a `ConfigError` with a line for each problem, in the file's order, if any."""

@@ -52,6 +52,7 @@ def validate(
     path: Path = (),
     context: Mapping[str, Any] | None = None,
     also_known: Sequence[str] = (),
+    origins: Mapping[str, str] | None = None,
 ) -> ModelT:
     """Plain values as a model; unknown keys are errors unless the model allows them.
 
@@ -62,12 +63,15 @@ def validate(
         path: where in the file the values are.
         context: for the model's own validators.
         also_known: further valid keys of this table, to suggest for a misspelt one.
+        origins: by key of this table, where a value comes from that is not of the file.
 
     Raises:
         ConfigError: with one line for each problem.
     """
     problems = Problems(file)
-    found = check(model, values, problems, path, context=context, also_known=also_known)
+    found = check(
+        model, values, problems, path, context=context, also_known=also_known, origins=origins
+    )
     problems.raise_any()
     return cast(ModelT, found)
 
@@ -80,6 +84,7 @@ def check(
     *,
     context: Mapping[str, Any] | None = None,
     also_known: Sequence[str] = (),
+    origins: Mapping[str, str] | None = None,
 ) -> ModelT | None:
     """As `validate`, but what is wrong goes to `problems`, and then there is no model."""
     allows_more = model.model_config.get("extra") == "allow"
@@ -92,7 +97,9 @@ def check(
         # pydantic's own text quotes the input, which may be a secret: it is not passed on.
         found = error.errors(include_url=False, include_input=False)
     for place, item in _deepest(found, values):
-        problems.add(path + place, _message(item, model, also_known, _at(values, place)))
+        message = _message(item, model, also_known, _at(values, place))
+        origin = (origins or {}).get(str(place[0])) if place else None
+        problems.add(path + place, message, origin=origin)
     return None
 
 
