@@ -179,16 +179,22 @@ def test_a_kept_demo_ends_with_ctrl_c_and_0(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+    ("moment", "number", "code"),
+    [
+        ("Servers", signal.SIGTERM, 143),
+        ("the shop", signal.SIGINT, 130),
+        ("Backfill", signal.SIGTERM, 143),
+        ("Changes, committed one by one", signal.SIGINT, 130),
+        ("Changes, committed one by one", signal.SIGTERM, 143),
+    ],
 )
-@pytest.mark.parametrize("moment", ["the shop", "Backfill", "Changes, committed one by one"])
 def test_a_signal_on_the_way_leaves_nothing_behind(
     tmp_path: Path,
     postgres_database: str,
     opensearch_server: OpenSearchEndpoint,
+    moment: str,
     number: signal.Signals,
     code: int,
-    moment: str,
 ) -> None:
     demo = Demo(
         *("--postgres-url", postgres_database, "--opensearch-url", opensearch_server.url),

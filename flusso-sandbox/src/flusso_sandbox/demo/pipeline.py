@@ -40,8 +40,7 @@ class _Stopwatch(NoopObserver):
 class RunningPipeline:
     """An engine over a deployment, which runs for as long as the `with` lasts.
 
-    The thread leaves the main one to the demo, which a Ctrl-C then reaches at once, whatever it is
-    doing, and which can measure without holding up the pipeline.
+    The thread leaves the main one to the demo, which can measure without holding up the pipeline.
 
     Args:
         deployment: as `load_deployment` gives it.
@@ -85,13 +84,17 @@ class RunningPipeline:
         """What this process worked in that time."""
         return self._stopwatch.cpu_seconds
 
-    def wait_live(self) -> None:
+    def wait_live(self, check: Callable[[], None]) -> None:
         """Wait until every index is filled.
+
+        Args:
+            check: raises when there is nothing to wait for any more.
 
         Raises:
             FlussoError: the pipeline has ended instead.
         """
         while not self._stopwatch.live.wait(_POLL_SECONDS):
+            check()
             self.check()
 
     def check(self) -> None:

@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
+from flusso_sandbox.demo.ending import Ending
 from flusso_sandbox.demo.shop import Connection, create_tables, drop_tables, refuse_existing
 from flusso_sandbox.downloads import fetch
 from flusso_sandbox.endpoints import OpenSearchEndpoint, PostgresEndpoint
 from flusso_sandbox.errors import SandboxError
 from flusso_sandbox.opensearch import OPENSEARCH_VERSIONS, OpenSearchServer
 from flusso_sandbox.postgres import PostgresServer
+from flusso_sandbox.progress import DownloadProgress, ProgressCallback, progress_reporter
 
 _DATABASE = "shop"
 _POSTGRES = {"shared_buffers": "256MB", "max_wal_size": "4GB"}
@@ -47,7 +49,7 @@ class Server:
 
 
 @contextmanager
-def postgres_database(given: str | None) -> Generator[Server]:
+def postgres_database(given: str | None, ending: Ending) -> Generator[Server]:
     """A database: that of a URL, or one of a server of the demo's own.
 
     Raises:
@@ -59,13 +61,16 @@ def postgres_database(given: str | None) -> Generator[Server]:
         yield Server("Postgres", given, shown)
         return
     began = time.monotonic()
-    with PostgresServer(settings=_POSTGRES) as server:
+    with (
+        _progress(ending) as progress,
+        PostgresServer(settings=_POSTGRES, progress=progress) as server,
+    ):
         url = server.create_database(_DATABASE)
         yield Server(f"Postgres {server.version}", url, url, time.monotonic() - began)
 
 
 @contextmanager
-def opensearch_cluster(given: str | None) -> Generator[Future[Server]]:
+def opensearch_cluster(given: str | None, ending: Ending) -> Generator[Future[Server]]:
     """A cluster: that of a URL, or a node of the demo's own, which starts in the background.
 
     Raises:
@@ -78,8 +83,9 @@ def opensearch_cluster(given: str | None) -> Generator[Future[Server]]:
         yield ready
         return
     version = OPENSEARCH_VERSIONS[0]
-    # Here and not in the background, where a Ctrl-C would not reach the download.
-    fetch(f"opensearch-{version}", title=f"OpenSearch {version}")
+    # Here and not in the background: without these files, documents go somewhere else.
+    with _progress(ending) as progress:
+        fetch(f"opensearch-{version}", title=f"OpenSearch {version}", progress=progress)
     server = OpenSearchServer(version, java_options=_JAVA)
 
     def start() -> Server:
@@ -125,6 +131,18 @@ def own_indexes(server: Server, prefix: str) -> Generator[None]:
     finally:
         if server.seconds is None:
             OpenSearchEndpoint(server.url).delete_indexes(prefix)
+
+
+@contextmanager
+def _progress(ending: Ending) -> Generator[ProgressCallback]:
+    """Tells the user how a download gets on, and ends it after a signal."""
+    with progress_reporter(None) as report:
+
+        def go_on(state: DownloadProgress) -> None:
+            ending.check()
+            report(state)
+
+        yield go_on
 
 
 def fresh_name() -> str:

@@ -7,11 +7,13 @@ import signal
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+import psycopg
 
 from flusso_core.cli.console import stderr, stdout
 from flusso_core.cli.exits import ExitCode
@@ -22,6 +24,7 @@ from flusso_sandbox.compare import Comparison
 from flusso_sandbox.demo import servers, shop
 from flusso_sandbox.demo.changes import Outcome, commit
 from flusso_sandbox.demo.check import check_index
+from flusso_sandbox.demo.ending import Ending
 from flusso_sandbox.demo.file_target import FileTarget
 from flusso_sandbox.demo.oracle import Oracle
 from flusso_sandbox.demo.pipeline import RunningPipeline
@@ -33,11 +36,10 @@ from flusso_sandbox.demo.usage import peak_memory_mb
 from flusso_sandbox.errors import DownloadUnavailable
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from rich.console import Console
 
 _WATCH_SECONDS = 0.5
+_CANCEL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,10 @@ def tell(choices: Choices, verbosity: int) -> ExitCode:
     # Where bars move, log lines would be in the way; elsewhere they are the progress.
     configure_logging(console, verbosity - (1 if console.is_terminal else 0))
     stack = ExitStack()
-    with _ended_by_signals():
+    ending = Ending()
+    with ending.signals():
         try:
-            demo = _Demo(choices, stack, console, Report(stdout()))
+            demo = _Demo(choices, stack, console, Report(stdout()), ending)
             figures = demo.run()
             if choices.keep:
                 demo.keep()
@@ -89,35 +92,10 @@ def tell(choices: Choices, verbosity: int) -> ExitCode:
     return ExitCode.FINDINGS if figures.differences else ExitCode.OK
 
 
-@contextmanager
-def _ended_by_signals() -> Generator[None]:
-    """Has SIGINT and SIGTERM unwind the stack, so that everything is taken away, and exit by them.
-
-    A handler raises wherever the program happens to be. What runs there may turn that into an
-    error of its own (pydantic does, while it builds a model): whatever ends the story after a
-    signal is the signal's doing. It is raised as a Ctrl-C is, because psycopg then cancels the
-    statement that it waits for, and no guard of the plugins takes it for an error of theirs.
-    """
-    received: list[int] = []
-
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before = {
-        number: signal.signal(number, end)
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    except BaseException as error:
-        if not received:
-            raise
-        raise SystemExit(128 + received[0]) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _cancel(connection: shop.Connection) -> None:
+    """End the statement that the connection waits for, if there is one."""
+    with suppress(psycopg.Error):
+        connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
 
 @contextmanager
@@ -156,12 +134,18 @@ class _Demo:
     """One run of the demo; the stack holds everything that has to end."""
 
     def __init__(
-        self, choices: Choices, stack: ExitStack, console: Console, report: Report
+        self,
+        choices: Choices,
+        stack: ExitStack,
+        console: Console,
+        report: Report,
+        ending: Ending,
     ) -> None:
         self._choices = choices
         self._stack = stack
         self._console = console
         self._report = report
+        self._ending = ending
         self._began = time.monotonic()
         self._names = servers.fresh_name()
         self._deployment = load_deployment(shop.FOLDER / "flusso.toml")
@@ -174,9 +158,12 @@ class _Demo:
         report.heading("Servers")
         cluster = self._cluster()
         with self._console.status("Starting Postgres"):
-            postgres = stack.enter_context(servers.postgres_database(self._choices.postgres_url))
+            postgres = stack.enter_context(
+                servers.postgres_database(self._choices.postgres_url, self._ending)
+            )
         report.server(postgres)
         connection = stack.enter_context(servers.shop_tables(postgres, self._names))
+        stack.enter_context(self._ending.cutting_short(lambda: _cancel(connection)))
         oracle = self._load(connection)
         destination = self._destination(cluster)
         target = destination.target
@@ -184,7 +171,7 @@ class _Demo:
 
         report.heading("Backfill")
         pipeline = self._pipeline = self._start(postgres, destination)
-        pipeline.wait_live()
+        pipeline.wait_live(self._ending.check)
         documents = {index: target.count(index) for index in shop.INDEXES}
         report.backfill(documents, pipeline.backfill_seconds, pipeline.backfill_cpu_seconds)
 
@@ -197,11 +184,12 @@ class _Demo:
 
         report.heading("Search")
         for answer in target.search():
+            self._go_on()
             report.answer(answer)
 
         report.heading("Every document against the SQL that says what it must be")
         comparisons = {index: self._check(index, oracle, target) for index in shop.INDEXES}
-        pipeline.check()
+        self._go_on()
 
         report.heading("Summary")
         figures = Figures(
@@ -219,10 +207,20 @@ class _Demo:
         """Let everything run until a Ctrl-C."""
         self._report.heading("Everything runs until Ctrl-C; change something and search")
         self._report.hints(self._hints)
-        with suppress(KeyboardInterrupt):
-            while self._pipeline is not None:
-                self._pipeline.check()
-                time.sleep(_WATCH_SECONDS)
+        while self._ending.received != signal.SIGINT:
+            self._go_on()
+            time.sleep(_WATCH_SECONDS)
+
+    def _go_on(self) -> None:
+        """See to it that there is nothing to end for: no signal, and a pipeline that runs.
+
+        Raises:
+            FlussoError: the pipeline has ended.
+            SystemExit: a signal was received.
+        """
+        self._ending.check()
+        if self._pipeline is not None:
+            self._pipeline.check()
 
     def _cluster(self) -> Future[Server] | None:
         """The cluster, which may still be starting; None: documents go into a file."""
@@ -230,7 +228,7 @@ class _Demo:
             return None
         try:
             return self._stack.enter_context(
-                servers.opensearch_cluster(self._choices.opensearch_url)
+                servers.opensearch_cluster(self._choices.opensearch_url, self._ending)
             )
         except DownloadUnavailable as error:
             if self._choices.sink == "opensearch":
@@ -244,6 +242,7 @@ class _Demo:
 
     def _load(self, connection: shop.Connection) -> Oracle:
         """Fill the shop, and have the oracle look at it."""
+        self._go_on()
         began = time.monotonic()
         with self._console.status(f"Loading the shop, {self._choices.users:,} users"):
             shop.fill_tables(connection, self._choices.users)
@@ -261,6 +260,8 @@ class _Demo:
             self._report.destination(path)
             return _Destination(FileTarget(path), {}, None, f"tail -f {path}")
         with self._console.status("Starting OpenSearch"):
+            while not wait((cluster,), timeout=_WATCH_SECONDS).done:
+                self._go_on()
             server = cluster.result()
         self._report.server(server)
         throw_away = server.seconds is not None
@@ -272,6 +273,7 @@ class _Demo:
 
     def _start(self, postgres: Server, destination: _Destination) -> RunningPipeline:
         """Start what `flusso run` would, with these variables and flags."""
+        self._go_on()
         variables = {"DATABASE_URL": postgres.url, **destination.environment}
         self._stack.enter_context(_environment(variables))
         overrides = Overrides(
@@ -290,20 +292,20 @@ class _Demo:
         oracle: Oracle,
         target: Target,
     ) -> Outcome:
-        pipeline = self._pipeline
+        self._go_on()
         with self._console.status(f"{change.name}: working out what has to change"):
             outcome = commit(
                 change,
                 connection=connection,
                 oracle=oracle,
                 target=target,
-                check=lambda: pipeline.check() if pipeline is not None else None,
+                check=self._go_on,
             )
         self._report.outcome(number, outcome, target.verb)
         return outcome
 
     def _check(self, index: str, oracle: Oracle, target: Target) -> Comparison:
         with self._console.status(f"Checking the {index}"):
-            comparison = check_index(oracle, target, index)
+            comparison = check_index(oracle, target, index, self._go_on)
         self._report.comparison(index, comparison)
         return comparison
