@@ -154,7 +154,7 @@ class Pages:
 
 
 def checked(documents: Mapping[str, JsonDocument]) -> Comparison:
-    return check_index(cast("Oracle", Pages()), Held(documents), "users")
+    return check_index(cast("Oracle", Pages()), Held(documents), "users", lambda: None)
 
 
 def test_what_is_missing_stale_or_extra_is_a_difference() -> None:
