@@ -6,7 +6,16 @@ Many small commits become one batch and a large commit becomes many, whatever th
 from __future__ import annotations
 
 from flusso_core.model import Change, ChangeBatch, Position
-from flusso_source_postgres.pgoutput import Begin, Commit, Decoder
+from flusso_source_postgres.events import (
+    Begin,
+    Commit,
+    Described,
+    LogicalMessage,
+    Origin,
+    Truncated,
+    TypeNamed,
+)
+from flusso_source_postgres.pgoutput import Decoder
 from flusso_source_postgres.wire import (
     DATA_HEADER,
     KEEPALIVE,
@@ -36,10 +45,12 @@ class Assembler:
 
     Attributes:
         reply: the server waits for an answer; reset by whoever gives it.
+        described: a table that is followed may have changed; reset by whoever looks.
     """
 
     def __init__(self, decoder: Decoder, *, start: int, next_xid: int) -> None:
         self.reply = False
+        self.described = False
         self._decode = decoder.decode
         self._reference = next_xid
         self._changes: list[Change] = []
@@ -66,17 +77,23 @@ class Assembler:
         event = self._decode(frame, DATA_HEADER)
         if event is None:
             return False
-        if isinstance(event, Change):
-            if self._open is None:
-                raise ProtocolError("a change outside of a transaction")
-            self._changes.append(event)
-        elif isinstance(event, Begin):
-            self._begin(event)
-        elif isinstance(event, Commit):
-            self._commit(event)
-            return len(self._transactions) >= MAX_COMMITS or len(self._changes) >= MAX_CHANGES
-        else:
-            self._changes.extend(event.changes)
+        match event:
+            case Change():
+                self._add(event)
+            case Begin():
+                self._begin(event)
+            case Commit():
+                self._commit(event)
+                return len(self._transactions) >= MAX_COMMITS or len(self._changes) >= MAX_CHANGES
+            case Truncated():
+                for change in event.changes:
+                    self._add(change)
+            case Described():
+                self.described = True
+            case TypeNamed() | Origin() | LogicalMessage():
+                pass
+            case _:
+                raise ProtocolError(f"{type(event).__name__} in a stream of whole transactions")
         # One more change than fits closes the batch, so that a commit that just fits is whole.
         return len(self._changes) > MAX_CHANGES
 
@@ -108,6 +125,11 @@ class Assembler:
     def in_transaction(self) -> bool:
         """Whether the last commit is not complete yet."""
         return self._open is not None
+
+    def _add(self, change: Change) -> None:
+        if self._open is None:
+            raise ProtocolError("a change outside of a transaction")
+        self._changes.append(change)
 
     def _begin(self, event: Begin) -> None:
         if self._open is not None:

@@ -26,13 +26,14 @@ from flusso_source_postgres.catalogue import RelationKind, Table, read_publicati
 from flusso_source_postgres.connection import ConnectionTarget
 from flusso_source_postgres.coverage import Need, Plan, Slot, plan, read_server, read_slot
 from flusso_source_postgres.options import PostgresOptions
-from flusso_source_postgres.pgoutput import Decoder, Route
+from flusso_source_postgres.pgoutput import Decoder
 from flusso_source_postgres.provision import (
     change_publication,
     create_slot,
     refuse,
     set_identities,
 )
+from flusso_source_postgres.relation import Route
 from flusso_source_postgres.replication import ReplicationConnection
 from flusso_source_postgres.session import Session
 from flusso_source_postgres.sql.compiled import table_names

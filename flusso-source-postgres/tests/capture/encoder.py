@@ -91,6 +91,55 @@ def truncate(*oids: int) -> bytes:
     return b"T" + number(len(oids), 4) + number(1, 1) + b"".join(number(oid, 4) for oid in oids)
 
 
+def type_name(oid: int, schema: str, name: str) -> bytes:
+    return b"Y" + number(oid, 4) + text(schema) + text(name)
+
+
+def origin(lsn: int, name: str) -> bytes:
+    return b"O" + number(lsn, 8) + text(name)
+
+
+def message(transactional: bool, lsn: int, prefix: str, content: bytes) -> bytes:
+    encoded = b"M" + number(int(transactional), 1) + number(lsn, 8) + text(prefix)
+    return encoded + number(len(content), 4) + content
+
+
+def streamed(xid: int, whole: bytes) -> bytes:
+    """A message as it stands within a block of a streamed transaction."""
+    return whole[:1] + number(xid, 4) + whole[1:]
+
+
+def stream_start(xid: int, *, first: bool = True) -> bytes:
+    return b"S" + number(xid, 4) + number(int(first), 1)
+
+
+STREAM_STOP = b"E"
+
+
+def stream_commit(xid: int, end: int) -> bytes:
+    return b"c" + number(xid, 4) + number(0, 1) + number(end - 8, 8) + number(end, 8) + number(0, 8)
+
+
+def stream_abort(xid: int, subxid: int, *, at: int | None = None) -> bytes:
+    encoded = b"A" + number(xid, 4) + number(subxid, 4)
+    return encoded if at is None else encoded + number(at, 8) + number(0, 8)
+
+
+def begin_prepare(xid: int, gid: str) -> bytes:
+    return b"b" + number(1, 8) + number(2, 8) + number(0, 8) + number(xid, 4) + text(gid)
+
+
+def prepared(kind: bytes, xid: int, gid: str, end: int) -> bytes:
+    """`kind`: `P` Prepare, `K` Commit Prepared, `p` Stream Prepare."""
+    encoded = kind + number(0, 1) + number(end - 8, 8) + number(end, 8) + number(0, 8)
+    return encoded + number(xid, 4) + text(gid)
+
+
+def rollback_prepared(xid: int, gid: str, end: int) -> bytes:
+    encoded = b"r" + number(0, 1) + number(end - 8, 8) + number(end, 8)
+    return encoded + number(0, 8) + number(0, 8) + number(xid, 4) + text(gid)
+
+
 def frame(message: bytes, *, at: int = 0) -> bytes:
     return b"w" + number(at, 8) + number(at, 8) + number(0, 8) + message
 

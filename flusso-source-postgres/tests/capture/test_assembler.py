@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from flusso_core.model import ChangeBatch, TableName
 from flusso_source_postgres.assembler import MAX_CHANGES, MAX_COMMITS, Assembler
-from flusso_source_postgres.pgoutput import Decoder, Route
+from flusso_source_postgres.pgoutput import Decoder
+from flusso_source_postgres.relation import Route
 from flusso_source_postgres.wire import ProtocolError, format_lsn, parse_lsn, standby_status
 
 from . import encoder
