@@ -101,6 +101,7 @@ class ItemFate(Enum):
 
     LANDED = auto()
     THROTTLED = auto()
+    """Refused for now: the server is busy, a shard is away, a disk is full."""
     REJECTED = auto()
     MISSING = auto()
     """Its index or alias is not there: deleted, or taken away by another run."""
@@ -110,12 +111,16 @@ class ItemFate(Enum):
 
 @dataclass(slots=True)
 class BulkOutcome:
-    """The items of a request that did not land, each with the server's reason."""
+    """The items of a request that did not land, each with the server's reason.
+
+    `overloaded`: some did not because the server has too much to do.
+    """
 
     throttled: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
     rejected: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
     missing: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
     forbidden: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
+    overloaded: bool = False
 
     def add(self, other: BulkOutcome) -> None:
         """Join what another request gave."""
@@ -123,6 +128,7 @@ class BulkOutcome:
         self.rejected += other.rejected
         self.missing += other.missing
         self.forbidden += other.forbidden
+        self.overloaded |= other.overloaded
 
 
 def read_answer(answer: Mapping[str, Any], documents: Sequence[Document]) -> BulkOutcome:
@@ -149,7 +155,9 @@ def read_answer(answer: Mapping[str, Any], documents: Sequence[Document]) -> Bul
         error = result.get("error")
         if error is None:
             continue
-        fate = item_fate(int(result["status"]), str(error.get("type", "")))
+        status, kind = int(result["status"]), str(error.get("type", ""))
+        outcome.overloaded |= status == 429 and not is_block(kind)
+        fate = item_fate(status, kind)
         if fate is not ItemFate.LANDED:
             lists[fate].append((document, describe(error)))
     return outcome

@@ -36,6 +36,14 @@ class SinkTimedOut(SinkUnavailable):
     """The cluster did not answer in time; what it made of the request is unknown."""
 
 
+class SinkOverloaded(SinkUnavailable):
+    """The cluster refused the request because it has too much to do (429)."""
+
+
+class RequestTooLarge(SinkFatal):
+    """The request has more bytes than the server takes (413)."""
+
+
 class _LargeBody(Payload):
     """A body that is written in slices, so that other tasks run in between.
 
@@ -196,9 +204,12 @@ class Cluster:
                 f"{doing}: the user of the sink {self.connection.sink} may not do this on "
                 f"OpenSearch at {self.url} (403): {reason}; grant the privilege that it names"
             )
-        if status in {403, 408, 429} or (isinstance(status, int) and status >= 500):
+        if status == 429:
+            return SinkOverloaded(f"{doing}: OpenSearch at {self.url} (429): {reason}")
+        if status in {403, 408} or (isinstance(status, int) and status >= 500):
             return SinkUnavailable(f"{doing}: OpenSearch at {self.url} ({status}): {reason}")
-        return SinkFatal(f"{doing}: OpenSearch at {self.url} refused it ({status}): {reason}")
+        refused = RequestTooLarge if status == 413 else SinkFatal
+        return refused(f"{doing}: OpenSearch at {self.url} refused it ({status}): {reason}")
 
     def _connection_error(self, error: ClientConnectionError, doing: str) -> SinkError:
         cause: object = error.info

@@ -31,11 +31,10 @@ from flusso_sink_opensearch.naming import Names, write_alias
 from flusso_sink_opensearch.options import MissingIndexPolicy, OpenSearchOptions
 from flusso_sink_opensearch.quarantine import Quarantine
 from flusso_sink_opensearch.state import Meta, StoredRecord, taken_over
-from flusso_sink_opensearch.writer import BulkWriter
+from flusso_sink_opensearch.writer import MOST_IN_FLIGHT, BulkWriter
 
 _log = logging.getLogger(__name__)
 
-FLUSHES_IN_FLIGHT = 4
 _OTHER_CONNECTIONS = 4
 """For the lease, records and aliases while every flush has a request out."""
 
@@ -52,7 +51,7 @@ class OpenSearchSink(Sink):
         self._capabilities = SinkCapabilities(
             records=True,
             versions=True,
-            flushes_in_flight=FLUSHES_IN_FLIGHT,
+            flushes_in_flight=MOST_IN_FLIGHT,
             max_documents=options.batch_size,
             max_bytes=options.max_bytes - overhead,
         )
@@ -76,7 +75,7 @@ class OpenSearchSink(Sink):
             client = create_client(
                 self._connection,
                 self._options,
-                connections=FLUSHES_IN_FLIGHT + _OTHER_CONNECTIONS,
+                connections=MOST_IN_FLIGHT + _OTHER_CONNECTIONS,
             )
             self._parts = _Parts(Cluster(client, self._connection), self._names, self._options)
 

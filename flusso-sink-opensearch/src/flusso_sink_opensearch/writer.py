@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 
-from opensearchpy.exceptions import TransportError
 from tenacity import (
     AsyncRetrying,
     retry_if_exception,
@@ -15,12 +15,21 @@ from tenacity import (
 
 from flusso_core.errors import SinkUnavailable
 from flusso_sink_opensearch.bulk import FILTER_PATH, BulkOutcome, BulkRequest, read_answer
-from flusso_sink_opensearch.client import Cluster, SinkTimedOut
+from flusso_sink_opensearch.client import (
+    Cluster,
+    RequestTooLarge,
+    SinkOverloaded,
+    SinkTimedOut,
+)
+from flusso_sink_opensearch.concurrency import Concurrency, Gate
 from flusso_sink_opensearch.options import OpenSearchOptions
+
+MOST_IN_FLIGHT = 6
+_FIRST_IN_FLIGHT = 4
 
 
 class BulkWriter:
-    """Brings bulk requests to the cluster."""
+    """Brings bulk requests to the cluster, as many at once as it takes well."""
 
     def __init__(self, cluster: Cluster, options: OpenSearchOptions) -> None:
         self._cluster = cluster
@@ -28,6 +37,8 @@ class BulkWriter:
         self._params = {"filter_path": FILTER_PATH, "require_alias": "true"}
         if options.pipeline is not None:
             self._params["pipeline"] = options.pipeline
+        self._concurrency = Concurrency(MOST_IN_FLIGHT, _FIRST_IN_FLIGHT)
+        self._gate = Gate(self._concurrency)
 
     async def send(self, request: BulkRequest, *, refresh: bool) -> BulkOutcome:
         """Send a request and read what became of its documents.
@@ -69,20 +80,30 @@ class BulkWriter:
         if self._options.compress:
             body = await asyncio.to_thread(gzip.compress, body, 1)
             headers["content-encoding"] = "gzip"
-        with self._cluster.errors(doing):
+        async with self._gate:
+            full = self._gate.full
+            began = time.monotonic()
             try:
-                answer = await self._cluster.client.transport.perform_request(
-                    "POST", "/_bulk", params=params, headers=headers, body=body
-                )
-            except TransportError as error:
-                if error.status_code == 413:
-                    return None
+                with self._cluster.errors(doing):
+                    answer = await self._cluster.client.transport.perform_request(
+                        "POST", "/_bulk", params=params, headers=headers, body=body
+                    )
+            except RequestTooLarge:
+                return None
+            except (SinkOverloaded, SinkTimedOut):
+                self._concurrency.overloaded(began, time.monotonic())
                 raise
+            ended = time.monotonic()
         try:
-            return read_answer(answer, request.documents)
+            outcome = read_answer(answer, request.documents)
         except (ValueError, TypeError, AttributeError) as error:
             msg = f"{doing}: {self._cluster.url} does not answer as OpenSearch does: {error}"
             raise SinkUnavailable(msg) from error
+        if outcome.overloaded:
+            self._concurrency.overloaded(began, ended)
+        else:
+            self._concurrency.landed(len(body), began, ended, full=full)
+        return outcome
 
 
 def _worth_a_quick_retry(error: BaseException) -> bool:
