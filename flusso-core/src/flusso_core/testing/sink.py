@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from flusso_core.model import (
     StateRecord,
     document_id_text,
 )
+
+_LEASE_POLL_SECONDS = 0.1
 
 
 class AppliedLater(SinkUnavailable):
@@ -41,6 +44,10 @@ class MemoryDestination:
         serving: index to the generation that searches see.
         records: index to its state record.
         epoch: of the last writer.
+        lease_seconds: how long a run that does not renew stays the writer; 0: the next one takes
+            its place at once.
+        writer: the epoch of the run that holds the lease; `None`: nobody does.
+        renewed: when it last did, on the loop's clock.
         quarantined: refused documents that were kept.
         late: documents of requests whose outcome nobody was told, oldest first.
     """
@@ -51,6 +58,9 @@ class MemoryDestination:
     serving: dict[str, int] = field(default_factory=dict[str, int])
     records: dict[str, StateRecord] = field(default_factory=dict[str, StateRecord])
     epoch: int = 0
+    lease_seconds: float = 0.0
+    writer: int | None = None
+    renewed: float = 0.0
     quarantined: list[Rejection] = field(default_factory=list[Rejection])
     late: list[Document] = field(default_factory=list[Document])
 
@@ -61,9 +71,15 @@ class MemoryDestination:
         return {key: entry.body for key, entry in stored.items() if entry.body is not None}
 
     def apply(self, document: Document) -> None:
-        """Write a document unless there is a newer version."""
+        """Write a document unless there is a newer version.
+
+        Raises:
+            SinkFatal: its generation is not there: nothing creates one by a write.
+        """
         index, generation, key = document.id
-        stored = self.generations[index, generation]
+        stored = self.generations.get((index, generation))
+        if stored is None:
+            raise SinkFatal(f"generation {generation} of {index} was not begun")
         known = stored.get(document_id_text(key))
         if known is None or document.version > known.version:
             stored[document_id_text(key)] = _Stored(document.version, document.body)
@@ -133,20 +149,29 @@ class MemorySink(Sink):
         """Nothing to close."""
 
     async def acquire(self, owner: str) -> int:
-        """Take the place of whoever wrote before."""
+        """Take the place of whoever wrote before, once its lease has ended."""
         await self._pause()
         self._fault("acquire")
-        self._destination.epoch += 1
-        self._epoch = self._destination.epoch
+        destination, loop = self._destination, asyncio.get_running_loop()
+        while destination.writer is not None:
+            left = destination.renewed + destination.lease_seconds - loop.time()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(left, _LEASE_POLL_SECONDS))
+        destination.epoch += 1
+        self._epoch = destination.writer = destination.epoch
+        destination.renewed = loop.time()
         return self._epoch
 
     async def renew(self) -> None:
         """Fail when another has taken over."""
-        if self._destination.epoch != self._epoch:
-            raise SinkFatal("another run has taken over")
+        self._check_writer()
+        self._destination.renewed = asyncio.get_running_loop().time()
 
     async def release(self) -> None:
-        """Nothing is held."""
+        """Let the next run begin at once."""
+        if self._destination.writer == self._epoch:
+            self._destination.writer = None
 
     async def load_records(self) -> Mapping[str, StateRecord]:
         """What was stored."""
@@ -156,6 +181,7 @@ class MemorySink(Sink):
         """Store, without versions: a request that is overtaken applies last."""
         self._fault("records")
         await self._pause()
+        self._check_writer()
         for record in records:
             self._destination.records[record.index] = record
 
@@ -191,14 +217,15 @@ class MemorySink(Sink):
         try:
             await self._pause()
             self._fault("before")
-            if self._destination.epoch != self._epoch:
-                raise SinkFatal("another run has taken over")
+            self._check_writer()
             rejected: list[Rejection] = []
             throttled: list[DocumentId] = []
             for document in documents:
                 text = document_id_text(document.id.key)
                 if text in self._refuse:
                     rejected.append(Rejection(document, "refused by the test"))
+                elif not _is_json(document.body):
+                    rejected.append(Rejection(document, "its body is no JSON"))
                 elif self._throttle(text):
                     throttled.append(document.id)
                 else:
@@ -220,6 +247,20 @@ class MemorySink(Sink):
     async def check(self) -> Sequence[Finding]:
         """Nothing can be wrong."""
         return ()
+
+    def _check_writer(self) -> None:
+        if self._destination.epoch != self._epoch:
+            raise SinkFatal("another run has taken over")
+
+
+def _is_json(body: bytes | None) -> bool:
+    if body is None:
+        return True
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
 
 
 def _no_fault(_: str) -> None:

@@ -1,0 +1,141 @@
+"""Checks of generations: an index is filled aside and shown at once."""
+
+from __future__ import annotations
+
+from flusso_core.errors import SinkError
+from flusso_core.testing.conformance.promise import Promise
+from flusso_core.testing.conformance.samples import (
+    GENERATION,
+    OTHER,
+    SAMPLE,
+    content,
+    tombstone,
+    upsert,
+)
+from flusso_core.testing.conformance.sink.bench import GUIDE, SinkBench, SinkChecks, writing
+
+SEARCHABLE = Promise(
+    "a caught-up flush, or a `refresh` after other flushes, makes them searchable", GUIDE
+)
+BEGUN = Promise("a generation takes writes once it was begun, and never before", GUIDE)
+REPEATED = Promise("beginning, serving or dropping a generation again changes nothing", GUIDE)
+APART = Promise(
+    "with `records`, a new generation begins empty, and no write to one reaches another", GUIDE
+)
+SERVED = Promise("searches see one whole generation: the one that was served last", GUIDE)
+DROPPED = Promise("a dropped generation is gone, and nothing else is", GUIDE)
+LISTED = Promise("`generations` tells which exist, and none without `records`", GUIDE)
+INDEXES = Promise("what happens to one index does not touch another", GUIDE)
+
+SECOND = GENERATION + 1
+
+
+class GenerationChecks(SinkChecks):
+    """Each check fails with the promise that was broken."""
+
+    async def test_a_caught_up_flush_is_searchable_at_once(self, bench: SinkBench) -> None:
+        """A lone change is found by the next search."""
+        document = upsert("1", 1, {"name": "a"})
+        async with writing(bench) as sink:
+            await sink.serve_generation(SAMPLE, GENERATION)
+            await sink.flush([document], caught_up=True)
+            found = await bench.served(SAMPLE)
+            SEARCHABLE.same(found, content([document]), "after a caught-up flush")
+            await sink.flush([tombstone("1", 2)], caught_up=True)
+            SEARCHABLE.same(await bench.served(SAMPLE), {}, "after a caught-up tombstone")
+
+    async def test_a_refresh_shows_what_flushes_before_it_wrote(self, bench: SinkBench) -> None:
+        """It comes after the last of several flushes."""
+        documents = [upsert(key, 1, {"name": key}) for key in "123"]
+        async with writing(bench) as sink:
+            await sink.serve_generation(SAMPLE, GENERATION)
+            for document in documents:
+                await sink.flush([document], caught_up=False)
+            await sink.refresh(SAMPLE.index)
+            SEARCHABLE.same(await bench.served(SAMPLE), content(documents), "after `refresh`")
+
+    async def test_a_generation_that_was_not_begun_takes_no_write(self, bench: SinkBench) -> None:
+        """No write ever creates an index."""
+        async with writing(bench, OTHER) as sink:
+            await BEGUN.failure(
+                SinkError,
+                sink.flush([upsert("1", 1, {"name": "a"})], caught_up=False),
+                "a flush to an index that was not begun",
+            )
+            found = await bench.stored(SAMPLE, GENERATION)
+            BEGUN.same(found, {}, "after a flush to an index that was not begun")
+
+    async def test_beginning_again_keeps_what_is_there(self, bench: SinkBench) -> None:
+        """As after a lost answer, in the same run and, with `records`, in the next one."""
+        document = upsert("1", 1, {"name": "a"})
+        async with writing(bench) as sink:
+            await sink.flush([document], caught_up=False)
+            await sink.begin_generation(SAMPLE, GENERATION)
+            found = await bench.stored(SAMPLE, GENERATION)
+            REPEATED.same(found, content([document]), "after a second `begin_generation`")
+            remembers = sink.capabilities.records
+        if remembers:
+            async with writing(bench):
+                found = await bench.stored(SAMPLE, GENERATION)
+            REPEATED.same(found, content([document]), "after the next run has begun it")
+
+    async def test_a_new_generation_is_empty_and_apart(self, bench: SinkBench) -> None:
+        """The old one serves, unchanged, until the new one is served."""
+        old, new = upsert("1", 1, {"name": "old"}), upsert("2", 2, {"name": "new"})
+        new = new._replace(id=new.id._replace(generation=SECOND))
+        async with writing(bench) as sink:
+            await sink.serve_generation(SAMPLE, GENERATION)
+            await sink.flush([old], caught_up=True)
+            if not sink.capabilities.records:
+                LISTED.same(list(await sink.generations(SAMPLE)), [], "without `records`")
+                return
+            await sink.begin_generation(SAMPLE, SECOND)
+            APART.same(await bench.stored(SAMPLE, SECOND), {}, "a generation that has begun")
+            await sink.flush([new], caught_up=False)
+            await sink.refresh(SAMPLE.index)
+            APART.same(await bench.stored(SAMPLE, GENERATION), content([old]), "the old one")
+            APART.same(await bench.stored(SAMPLE, SECOND), content([new]), "the new one")
+            SERVED.same(await bench.served(SAMPLE), content([old]), "before it is served")
+            LISTED.same(
+                sorted(await sink.generations(SAMPLE)), [GENERATION, SECOND], "`generations`"
+            )
+            for _ in range(2):
+                await sink.serve_generation(SAMPLE, SECOND)
+                SERVED.same(await bench.served(SAMPLE), content([new]), "after it is served")
+
+    async def test_a_dropped_generation_is_gone(self, bench: SinkBench) -> None:
+        """A late write to it fails and does not bring it back."""
+        kept = upsert("1", 1, {"name": "kept"})
+        kept = kept._replace(id=kept.id._replace(generation=SECOND))
+        async with writing(bench) as sink:
+            await sink.flush([upsert("1", 1, {"name": "dropped"})], caught_up=False)
+            if sink.capabilities.records:
+                await sink.begin_generation(SAMPLE, SECOND)
+                await sink.flush([kept], caught_up=False)
+                await sink.serve_generation(SAMPLE, SECOND)
+            for _ in range(2):
+                await sink.drop_generation(SAMPLE, GENERATION)
+            if not sink.capabilities.records:
+                return
+            DROPPED.same(await bench.stored(SAMPLE, GENERATION), {}, "the dropped one")
+            DROPPED.same(await bench.stored(SAMPLE, SECOND), content([kept]), "the other one")
+            LISTED.same(list(await sink.generations(SAMPLE)), [SECOND], "`generations`")
+            await BEGUN.failure(
+                SinkError,
+                sink.flush([upsert("2", 2, {"name": "late"})], caught_up=False),
+                "a flush to a dropped generation",
+            )
+            found = await bench.stored(SAMPLE, GENERATION)
+            DROPPED.same(found, {}, "after a late write to the dropped one")
+
+    async def test_indexes_do_not_touch_each_other(self, bench: SinkBench) -> None:
+        """The same key in two indexes is two documents."""
+        one = upsert("1", 1, {"name": "one"})
+        two = upsert("1", 1, {"name": "two"}, mapping=OTHER)
+        async with writing(bench, SAMPLE, OTHER) as sink:
+            await sink.flush([one], caught_up=False)
+            await sink.flush([two], caught_up=False)
+            INDEXES.same(await bench.stored(SAMPLE, GENERATION), content([one]), "the first")
+            INDEXES.same(await bench.stored(OTHER, GENERATION), content([two]), "the second")
+            await sink.flush([tombstone("1", 2)], caught_up=False)
+            INDEXES.same(await bench.stored(OTHER, GENERATION), content([two]), "the second")

@@ -1,0 +1,20 @@
+"""The edges of the core keep what the engine relies on."""
+
+from __future__ import annotations
+
+import pytest
+
+from flusso_core.testing.benches import MemoryQueueBench, MemorySinkBench
+from flusso_core.testing.conformance import QueueConformance, SinkConformance
+
+
+class TestMemorySink(SinkConformance):
+    @pytest.fixture
+    def bench(self) -> MemorySinkBench:
+        return MemorySinkBench()
+
+
+class TestMemoryQueue(QueueConformance):
+    @pytest.fixture
+    def bench(self) -> MemoryQueueBench:
+        return MemoryQueueBench()
