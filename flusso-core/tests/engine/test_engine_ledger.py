@@ -431,3 +431,47 @@ def test_a_batch_that_straddles_a_truncate_is_owed_what_came_behind_it() -> None
     take(book)
     book.landed(INDEX, [B])
     assert book.settled() == [batch]
+
+
+# An index that stops
+
+
+def test_an_index_that_stops_owes_nobody_anything() -> None:
+    """C14: what waits is paid, what is marked later is not owed, the other index goes on."""
+    book = ledger()
+    batch = mark(book, A, B)
+    other = mark(book, A, index="other")
+    book.retire(INDEX)
+    assert book.settled() == [batch]
+    assert (book.debts, book.dirty) == (1, 1)
+    later = mark(book, C)
+    assert book.settled() == [later]
+    assert take(book).index == "other"
+    book.landed("other", [A])
+    assert book.settled() == [other]
+    assert book.take(10) is None
+
+
+def test_what_was_in_flight_when_its_index_stopped_lands_or_is_let_go() -> None:
+    """C14: a flight that fails is not tried again."""
+    book = ledger()
+    batch = mark(book, A, B)
+    take(book)
+    again = mark(book, A)
+    book.retire(INDEX)
+    assert book.settled() == [again]
+    book.landed(INDEX, [A])
+    book.failed(INDEX, [B])
+    assert book.settled() == [batch]
+    assert (book.debts, book.dirty, book.in_flight) == (0, 0, 0)
+    assert book.take(10) is None
+
+
+def test_an_index_that_stops_abandons_its_open_pages() -> None:
+    """C14."""
+    book = ledger()
+    page = book.open_page(INDEX)
+    book.retire(INDEX)
+    assert page.abandoned
+    book.drop_page(page)
+    assert book.settled() == []

@@ -8,13 +8,13 @@ import socket
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import cast
 
+from flusso_core.engine.groups import first_leaf
 from flusso_core.engine.lane import Lane, LaneSettings
 from flusso_core.engine.retry import Retrier, RetryPolicy
 from flusso_core.errors import EngineError, SinkError, SourceUnavailable
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Edge, Queue, Sink
-from flusso_core.model import ChangeBatch
+from flusso_core.model import ChangeBatch, UnfitIndex
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
@@ -91,6 +91,8 @@ class Engine:
         self._lanes: list[Lane] = []
         self._stop = asyncio.Event()
         self._stored = asyncio.Event()
+        self._stopped: dict[str, str] = {}
+        self._nothing_left = asyncio.Event()
 
     def stop(self) -> None:
         """Ask `run` to let flights land, store the state and return. Call it from the loop."""
@@ -112,8 +114,10 @@ class Engine:
             async with AsyncExitStack() as stack:
                 if await self._unless_stopped(self._start(stack)):
                     await self._run(once=once, backfill_only=backfill_only)
+                    if self._stopped and (once or backfill_only):
+                        raise EngineError(self._what_stopped())
         except ExceptionGroup as group:
-            error = _leaf(group)
+            error = first_leaf(group)
             raise error from error.__cause__
         finally:
             self._observer.phase(Phase.STOPPED)
@@ -124,8 +128,10 @@ class Engine:
             confirming = tasks.create_task(self._confirm())
             lanes = [tasks.create_task(lane.run()) for lane in self._lanes]
             goal = tasks.create_task(self._reach(once=once, backfill_only=backfill_only))
+            watching = tasks.create_task(self._end_without_indexes())
             await self._stop.wait()
             goal.cancel()
+            watching.cancel()
             await asyncio.gather(*(lane.drain(self._drain_seconds) for lane in self._lanes))
             await asyncio.wait(lanes)
             confirming.cancel()
@@ -149,6 +155,10 @@ class Engine:
             "preparing the source", lambda: self._capture.provision(temporary=ephemeral)
         )
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        for unfit in self._builder.unfit():
+            self._stop_index(unfit)
+        if self._nothing_left.is_set():
+            raise EngineError(self._what_stopped())
         self._lanes = [
             Lane(
                 name,
@@ -160,6 +170,8 @@ class Engine:
                 retrier=self._retrier,
                 observer=self._observer,
                 stored=self._stored.set,
+                stopped=self._stopped.keys(),
+                unfit=self._stop_index,
             )
             for name, sink in self._sinks.items()
         ]
@@ -204,6 +216,35 @@ class Engine:
             working.cancel()
             stopping.cancel()
             await asyncio.wait((working, stopping))
+
+    # Indexes that stop
+
+    def _stop_index(self, unfit: UnfitIndex) -> None:
+        """Go on without an index, in every lane. Told again it means nothing new."""
+        index = unfit.index
+        if index in self._stopped:
+            return
+        served = self._builder.mappings().keys()
+        if index not in served:
+            message = f"an index is said not to fit that this run does not serve: {index!r}"
+            raise EngineError(message)
+        self._stopped[index] = unfit.reason
+        for lane in self._lanes:
+            lane.stop_index(index)
+        self._builder.exclude(index)
+        self._observer.index_stopped(index, unfit.reason)
+        if self._stopped.keys() == served:
+            self._nothing_left.set()
+
+    async def _end_without_indexes(self) -> None:
+        await self._nothing_left.wait()
+        raise EngineError(self._what_stopped())
+
+    def _what_stopped(self) -> str:
+        """Names the indexes that have stopped, each with its reason."""
+        named = "; ".join(f"{index}: {reason}" for index, reason in self._stopped.items())
+        few = len(self._stopped) == 1
+        return f"{'an index has' if few else 'indexes have'} stopped and will miss changes: {named}"
 
     # Changes
 
@@ -254,10 +295,3 @@ async def _release(sink: Sink) -> None:
     with suppress(SinkError, TimeoutError):
         async with asyncio.timeout(_RELEASE_SECONDS):
             await sink.release()
-
-
-def _leaf(error: Exception) -> Exception:
-    """What went wrong first; what failed beside it did so because the run was ending."""
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
-    return error

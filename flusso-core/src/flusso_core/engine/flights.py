@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from flusso_core.engine.ledger import Flight, Ledger
 from flusso_core.engine.retry import Retrier
-from flusso_core.errors import DocumentRejected, SinkUnavailable
+from flusso_core.errors import DocumentRejected, SchemaMismatch, SinkUnavailable
 from flusso_core.interfaces import DocumentBuilder, Sink
 from flusso_core.model import (
     BuiltDocument,
@@ -51,6 +51,7 @@ class Flights:
         failures: what follows when a document is refused.
         bounds: what may be held in memory.
         build_workers: builds at once.
+        unfit: told of an index that no longer fits its tables; nothing more of it is due then.
         observer: hears of each flush.
     """
 
@@ -67,6 +68,7 @@ class Flights:
         failures: FailurePolicies,
         bounds: Bounds,
         build_workers: int,
+        unfit: Callable[[SchemaMismatch], None],
         observer: Observer,
     ) -> None:
         capabilities = sink.capabilities
@@ -79,6 +81,7 @@ class Flights:
         self._progressed = progressed
         self._retrier = retrier
         self._failures = failures
+        self._unfit = unfit
         self._observer = observer
         self._building = asyncio.Semaphore(build_workers)
         self._flushing = asyncio.Semaphore(capabilities.flushes_in_flight)
@@ -109,7 +112,10 @@ class Flights:
     async def work(self) -> None:
         """One worker: one flight after the other, until `drain`."""
         while not self._draining.is_set():
-            await self._retrier.run(f"{self._lane}: writing", self._fly, ending=self._draining)
+            try:
+                await self._retrier.run(f"{self._lane}: writing", self._fly, ending=self._draining)
+            except SchemaMismatch as mismatch:
+                self._unfit(mismatch)
 
     async def _fly(self) -> None:
         async with self._building:

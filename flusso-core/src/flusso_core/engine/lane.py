@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from flusso_core.engine.batcher import Batcher
 from flusso_core.engine.flights import Flights
+from flusso_core.engine.groups import first_leaf
 from flusso_core.engine.ledger import Ledger
 from flusso_core.engine.planner import SeedProgress
 from flusso_core.engine.records import Records
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.seeder import Seeder
 from flusso_core.engine.watermark import Watermark
-from flusso_core.errors import SinkUnavailable
+from flusso_core.errors import EngineError, SchemaMismatch, SinkUnavailable
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
 from flusso_core.model import (
     ChangeBatch,
     Position,
     RootTruncated,
     StreamIdentity,
+    UnfitIndex,
 )
 from flusso_core.observe.observer import BatchStats, Observer
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
@@ -76,6 +78,8 @@ class Lane:
         retrier: how failures that pass are tried again.
         observer: hears everything.
         stored: called when `position` has risen.
+        stopped: indexes that have stopped; the engine adds to it before it calls `stop_index`.
+        unfit: told of an index that no longer fits its tables.
     """
 
     def __init__(
@@ -90,6 +94,8 @@ class Lane:
         retrier: Retrier,
         observer: Observer,
         stored: Callable[[], None],
+        stopped: Collection[str],
+        unfit: Callable[[UnfitIndex], None],
     ) -> None:
         self.name = name
         self.queue = queue
@@ -100,6 +106,8 @@ class Lane:
         self._retrier = retrier
         self._observer = observer
         self._stored = stored
+        self._stopped = stopped
+        self._unfit = unfit
         self._batcher = Batcher(settings.batching)
         self._seeding: dict[str, asyncio.Task[None]] = {}
         self._finishing: set[str] = set()
@@ -143,6 +151,7 @@ class Lane:
             failures=self._settings.failures,
             bounds=self._settings.bounds,
             build_workers=self._settings.build_workers,
+            unfit=self._mismatch,
             observer=self._observer,
         )
         self._seeder = Seeder(
@@ -156,7 +165,7 @@ class Lane:
             readers=self._settings.backfill_workers,
             observer=self._observer,
         )
-        await self._records.load(identity, self._settings.gaps)
+        await self._records.load(identity, self._settings.gaps, self._stopped)
 
     def begin_seeding(self) -> None:
         """The source has settled: pages may be read."""
@@ -178,8 +187,19 @@ class Lane:
                 self._start_seed(index)
             self._check_seeded()
 
+    def stop_index(self, index: str) -> None:
+        """Build and write nothing more of an index; its record stays where it is right."""
+        self._records.leave_behind(index)
+        self._ledger.retire(index)
+        seed = self._seeding.pop(index, None)
+        # What begins to serve must be recorded as serving.
+        if seed is not None and index not in self._finishing:
+            seed.cancel()
+        self._progressed()
+        self._check_seeded()
+
     async def seeded(self) -> None:
-        """Return when every index is seeded."""
+        """Return when every index is seeded that has not stopped."""
         await self._all_seeded.wait()
 
     async def reached(self, position: Position) -> None:
@@ -234,11 +254,13 @@ class Lane:
         await self._make_room()
         debtor = self._ledger.open_debtor()
         self._watermark.begin(debtor, batch.position)
+        for index in batch.unfit:
+            self._unfit(index)
         if batch.changes:
             started = time.monotonic()
             await self._try("waiting for commits", lambda: self._capture.wait_visible(batch))
             visible = time.monotonic()
-            documents = await self._try("resolving", lambda: self._mark(batch, debtor))
+            documents = await self._try("resolving", lambda: self._mark_fitting(batch, debtor))
             stats = BatchStats(
                 lane=self.name,
                 changes=len(batch.changes),
@@ -249,6 +271,17 @@ class Lane:
             self._observer.batch(stats)
         self._ledger.seal(debtor)
         self._progressed()
+
+    async def _mark_fitting(self, batch: ChangeBatch, debtor: int) -> int:
+        """Mark what the batch touches, without the indexes that prove not to fit meanwhile."""
+        while True:
+            try:
+                return await self._mark(batch, debtor)
+            except SchemaMismatch as mismatch:
+                if mismatch.index in self._stopped:
+                    message = f"index {mismatch.index} has stopped, and is resolved all the same"
+                    raise EngineError(message) from mismatch
+                self._mismatch(mismatch)
 
     async def _mark(self, batch: ChangeBatch, debtor: int) -> int:
         documents = 0
@@ -290,11 +323,17 @@ class Lane:
         while self._ledger.in_flight_of(index):
             self._landed.clear()
             await self._landed.wait()
-        await self._records.restart(index)
+        if index not in self._stopped:
+            await self._records.restart(index)
+        if index in self._stopped:
+            return
         self._ledger.void(index)
         logger.info("%s: index %s begins again: its root table was truncated", self.name, index)
         self._all_seeded.clear()
         self._start_seed(index)
+
+    def _mismatch(self, mismatch: SchemaMismatch) -> None:
+        self._unfit(UnfitIndex(mismatch.index, mismatch.reason))
 
     def _progressed(self) -> None:
         """The ledger has changed: pass on what that makes possible."""
@@ -312,6 +351,13 @@ class Lane:
         self._seeding[index] = self._tasks.create_task(self._seed(index))
 
     async def _seed(self, index: str) -> None:
+        try:
+            await self._fill(index)
+        except* SchemaMismatch as group:
+            self._seeding.pop(index, None)  # it ends by itself
+            self._mismatch(first_leaf(group))
+
+    async def _fill(self, index: str) -> None:
         await self._settled.wait()
         if not self._settings.skip_backfill:
             ranges = self._records.current(index).ranges

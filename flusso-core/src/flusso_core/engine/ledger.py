@@ -70,6 +70,7 @@ class _Index:
     touched: dict[Key, int] = field(default_factory=dict[Key, int])
     pages: list[OpenPage] = field(default_factory=list[OpenPage])
     held: bool = False
+    retired: bool = False
 
 
 class Ledger:
@@ -152,6 +153,8 @@ class Ledger:
         A document that waits already is built once, and that pays both.
         """
         entry = self._of(index)
+        if entry.retired:
+            return 0
         ready, blocked, flying = entry.ready, entry.blocked, entry.flying
         alone = (debtor,)
         new = owed = 0
@@ -207,6 +210,9 @@ class Ledger:
         for key in keys:
             debts = entry.flying.pop(key)
             self._flying -= 1
+            if entry.retired:
+                self._pay(debts)
+                continue
             later = entry.blocked.pop(key, None)
             if later is None:
                 self._dirty += 1
@@ -283,14 +289,29 @@ class Ledger:
         if entry.flying:
             message = f"{len(entry.flying)} documents of {index} are in flight"
             raise AssertionError(message)
+        self._forget(entry)
+
+    def retire(self, index: str) -> None:
+        """Build nothing more of that index: it has stopped, and its record was left behind.
+
+        What waits of it is owed to nobody any more, and neither is what is marked or fails from
+        now on; what is in flight may still land.
+        """
+        entry = self._of(index)
+        entry.retired = True
+        self._forget(entry)
+
+    # Inside
+
+    def _forget(self, entry: _Index) -> None:
+        """Pay the debts of all that waits, and abandon the open pages."""
         for waiting in (entry.ready, entry.blocked):
             self._dirty -= len(waiting)
             for debts in waiting.values():
                 self._pay(debts)
+            waiting.clear()
         for page in entry.pages:
             page.abandoned = True
-
-    # Inside
 
     def _of(self, index: str) -> _Index:
         entry = self._indexes.get(index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -57,6 +57,7 @@ class Records:
         self._records: dict[str, StateRecord] = {}
         self._durable: dict[str, StateRecord] = {}
         self._progress: dict[str, SeedProgress] = {}
+        self._left_behind: dict[str, Position] = {}
         # One request for records at a time: one that is overtaken would put an older record in
         # the place of a newer one, below what the source has been told.
         self._storing = asyncio.Lock()
@@ -67,21 +68,29 @@ class Records:
         return self._position
 
     def unseeded(self) -> Iterable[str]:
-        """The indexes that are not filled yet."""
-        return [index for index, record in self._records.items() if not record.seeded]
+        """The indexes that are not filled yet, and have not stopped."""
+        return [
+            index
+            for index, record in self._records.items()
+            if not record.seeded and index not in self._left_behind
+        ]
 
     def current(self, index: str) -> StateRecord:
         """What is true of the index now, stored or not."""
         progress = self._progress.get(index)
-        record = replace(self._records[index], position=self._watermark.position)
+        position = self._left_behind.get(index, self._watermark.position)
+        record = replace(self._records[index], position=position)
         return record if progress is None else replace(record, ranges=progress.ranges)
 
-    async def load(self, identity: StreamIdentity, gaps: GapPolicies) -> None:
+    async def load(
+        self, identity: StreamIdentity, gaps: GapPolicies, stopped: Collection[str]
+    ) -> None:
         """Settle with the destination how each index goes on.
 
         Args:
             identity: of the stream that begins at the watermark.
             gaps: what follows when an index has missed something.
+            stopped: indexes that are not served; their records stay as they are.
 
         Raises:
             EngineError: there is a gap and the policy is to stop.
@@ -89,6 +98,8 @@ class Records:
         confirmed = self._watermark.position
         records = await self._try("reading its state", self._sink.load_records)
         for index, mapping in self._mappings.items():
+            if index in stopped:
+                continue
             plan = plan_start(
                 mapping,
                 records.get(index),
@@ -102,6 +113,16 @@ class Records:
             if plan.reason is not None:
                 logger.warning("%s: index %s is filled afresh: %s", self._lane, index, plan.reason)
             await self._begin(mapping, plan)
+
+    def leave_behind(self, index: str) -> None:
+        """The index has stopped: its record stays where it is right, whatever lands from now on.
+
+        Once the source is told more than that, the next start sees a gap.
+        """
+        self._left_behind.setdefault(index, self._watermark.position)
+        progress = self._progress.get(index)
+        if progress is not None:
+            self._progress[index] = SeedProgress(progress.ranges)
 
     async def restart(self, index: str) -> None:
         """Begin a new, empty generation; the old one serves until the new one is filled."""
@@ -150,6 +171,7 @@ class Records:
         async with self._storing:
             # The watermark may have moved, and been confirmed, since the plan was made.
             position = max(plan.record.position, self._watermark.position)
+            position = self._left_behind.get(index, position)
             record = replace(plan.record, position=position)
             await self._try("storing its state", partial(self._sink.store_records, [record]))
             self._records[index] = self._durable[index] = record
