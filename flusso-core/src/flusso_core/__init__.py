@@ -3,7 +3,8 @@
 The names below are the vocabulary, the edges and the engine: what an embedding program or a
 backend needs. Each is imported when it is first used, so that `import flusso_core` costs nothing
 and the command line answers at once. The modules `model`, `errors`, `interfaces`, `hookspecs`,
-`pipeline` and the subpackages `config`, `schema`, `plugins`, `observe` and `testing` are public.
+`json_text`, `pipeline` and the subpackages `config`, `schema`, `plugins`, `observe` and `testing`
+are public.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ import pluggy
 from pydantic import BaseModel
 
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
-from flusso_core.model import JsonValue
+from flusso_core.model import IndexMapping, JsonValue
 from flusso_core.observe.observer import Observer
 from flusso_core.schema.model import IndexSchema
 
@@ -116,11 +116,17 @@ class BuilderPlugin:
 
 @dataclass(frozen=True, slots=True)
 class SinkPlugin:
-    """Registers a sink: its name (the `type` in the config), options and factory."""
+    """Registers a sink: its name (the `type` in the config), options and factory.
+
+    Attributes:
+        describe: what the sink would create for an index, in the destination's own words, for
+            `flusso mapping`. It connects to nothing and reads no secret.
+    """
 
     name: str
     options: type[BaseModel]
     create: Callable[[SinkContext[Any]], Sink]
+    describe: Callable[[SinkContext[Any], IndexMapping], Mapping[str, JsonValue]] | None = None
     api: int = PLUGIN_API
 
 

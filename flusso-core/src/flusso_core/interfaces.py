@@ -299,3 +299,12 @@ class Sink(Edge):
     @abstractmethod
     async def check(self) -> Sequence[Finding]:
         """What stands in the way of writing, found without changing anything."""
+
+    async def check_index(self, mapping: IndexMapping) -> Sequence[Finding]:
+        """What the destination would refuse of an index's definition, found without changing it.
+
+        Called on an open sink after `check` has found no error. Name the field; the subject is
+        `index 'NAME'`. Nothing to find where the destination takes any field.
+        """
+        del mapping
+        return ()

@@ -321,7 +321,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found: where, what is wrong, and what cures it (SQL, a line, an option)."""
+    """What a check found: where, what is wrong, and what cures it (SQL, a line, an option).
+
+    Attributes:
+        subject: what it is about. `table SCHEMA.NAME` and `index 'NAME'`, with anything behind
+            it, are put together with what else is found about them; a server is its address.
+    """
 
     severity: Severity
     subject: str

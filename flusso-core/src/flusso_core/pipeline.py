@@ -33,7 +33,7 @@ from flusso_core.hookspecs import (
     SourceContext,
 )
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
-from flusso_core.model import JsonValue
+from flusso_core.model import IndexMapping, JsonValue
 from flusso_core.observe.guarded import GuardedObserver
 from flusso_core.observe.observer import FanOut, NoopObserver, Observer
 from flusso_core.plugins import (
@@ -142,11 +142,15 @@ class Plan:
 
     def make_sink(self, name: str) -> Sink:
         """The sink of that name, not yet open."""
-        sink = self.sinks[name]
-        settings = {
-            index.name: index.settings for index in self.deployment.indexes if index.enabled
-        }
-        return sink.plugin.create(SinkContext(name, sink.options, self.prefix, settings))
+        return self.sinks[name].plugin.create(self._sink_context(name))
+
+    def describe(self, name: str, mapping: IndexMapping) -> Mapping[str, JsonValue] | None:
+        """What the sink of that name would create for an index, in the destination's own words.
+
+        Connects to nothing. `None`: that kind of sink creates nothing that could be described.
+        """
+        describe = self.sinks[name].plugin.describe
+        return None if describe is None else describe(self._sink_context(name), mapping)
 
     def make_queue(self, lane: str) -> Queue:
         """A queue that leads to the sink of that name."""
@@ -177,6 +181,12 @@ class Plan:
             build_workers=self._workers("build_workers"),
             skip_backfill=self.skip_backfill,
         )
+
+    def _sink_context(self, name: str) -> SinkContext[BaseModel]:
+        settings = {
+            index.name: index.settings for index in self.deployment.indexes if index.enabled
+        }
+        return SinkContext(name, self.sinks[name].options, self.prefix, settings)
 
     def _workers(self, option: str) -> int:
         """How many readers the builder's options allow: it has connections for as many."""

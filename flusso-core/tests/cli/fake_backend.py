@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -20,7 +20,14 @@ from flusso_core.hookspecs import (
     hookimpl,
 )
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Sink
-from flusso_core.model import Document, Finding, FlushReport, Severity
+from flusso_core.model import (
+    Document,
+    Finding,
+    FlushReport,
+    IndexMapping,
+    JsonValue,
+    Severity,
+)
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.testing import (
     MemoryBuilder,
@@ -31,6 +38,7 @@ from flusso_core.testing import (
 )
 
 DATABASE = MemoryDatabase()
+SUBJECT = "table public.parents"
 
 
 class SourceOptions(BaseModel):
@@ -48,7 +56,12 @@ class SinkOptions(BaseModel):
     pretty: bool = False
     hang: bool = False
     found: str | None = None
+    refuses: str | None = None
     down: bool = False
+
+
+class PlainOptions(BaseModel):
+    pass
 
 
 class FakeCapture(MemoryCapture):
@@ -62,7 +75,7 @@ class FakeCapture(MemoryCapture):
 
     async def check(self) -> Sequence[Finding]:
         found = self._options.found
-        return () if found is None else [Finding(Severity.WARNING, "table x", found, "ALTER x")]
+        return () if found is None else [Finding(Severity.WARNING, SUBJECT, found, "ALTER x")]
 
 
 class FakeSink(MemorySink):
@@ -93,6 +106,16 @@ class FakeSink(MemorySink):
         found = self._context.options.found
         return () if found is None else [Finding(Severity.ERROR, "cluster", found)]
 
+    async def check_index(self, mapping: IndexMapping) -> Sequence[Finding]:
+        refused = self._context.options.refuses
+        return [
+            Finding(
+                Severity.ERROR, f"index {mapping.index!r}", f"the field {field.name} is refused"
+            )
+            for field in mapping.fields
+            if field.name == refused
+        ]
+
 
 @hookimpl
 def flusso_capture() -> CapturePlugin:
@@ -106,7 +129,19 @@ def flusso_builder() -> BuilderPlugin:
 
 @hookimpl
 def flusso_sink() -> SinkPlugin:
-    return SinkPlugin(name="fake", options=SinkOptions, create=_create_sink)
+    return SinkPlugin(name="fake", options=SinkOptions, create=_create_sink, describe=_describe)
+
+
+class Plain:
+    """A sink of another type, whose definition nobody can describe."""
+
+    @staticmethod
+    @hookimpl
+    def flusso_sink() -> SinkPlugin:
+        return SinkPlugin(name="plain", options=PlainOptions, create=_create_sink)
+
+
+plain = Plain()
 
 
 @hookimpl
@@ -123,16 +158,26 @@ def _create_capture(context: SourceContext[SourceOptions]) -> ChangeCapture:
     options = context.options
     if options.password is not None:
         options.password.resolve(what="source.password")
-    for number in range(options.rows):
-        name = f"{options.slot} {options.publication} {options.manage_publication}"
-        DATABASE.commit(DATABASE.put_parent(str(number), name))
-    DATABASE.confirmed = DATABASE.head  # the rows are older than the stream
+    _fill(options)
     return FakeCapture(options)
 
 
 def _create_builder(context: SourceContext[SourceOptions]) -> DocumentBuilder:
+    _fill(context.options)
     return MemoryBuilder(DATABASE, index=context.schemas[0].index)
+
+
+def _fill(options: SourceOptions) -> None:
+    """Put the rows there, unless they are; they are older than the stream."""
+    for number in range(0 if DATABASE.head else options.rows):
+        name = f"{options.slot} {options.publication} {options.manage_publication}"
+        DATABASE.commit(DATABASE.put_parent(str(number), name))
+    DATABASE.confirmed = DATABASE.head
 
 
 def _create_sink(context: SinkContext[SinkOptions]) -> Sink:
     return FakeSink(context)
+
+
+def _describe(context: SinkContext[SinkOptions], mapping: IndexMapping) -> Mapping[str, JsonValue]:
+    return {"fields": [field.name for field in mapping.fields], "prefix": context.prefix}

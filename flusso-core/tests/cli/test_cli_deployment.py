@@ -3,96 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from flusso_core.cli import ExitCode
 
-HERE = Path(__file__).parent
-
-SCHEMA = """
-version: 1
-table: parents
-primary_key: key
-fields:
-  - keyword: name
-"""
-
-
-@dataclass
-class Place:
-    """A folder with a deployment, and the fake backend installed for its commands."""
-
-    folder: Path
-    source: dict[str, object] = field(default_factory=lambda: {"type": "fake"})
-    sink: dict[str, object] = field(default_factory=lambda: {"type": "fake", "path": "out.json"})
-    more: str = ""
-
-    def write(self) -> None:
-        def table(values: dict[str, object]) -> str:
-            return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
-
-        (self.folder / "flusso.toml").write_text(
-            f"{self.more}\n[source]\n{table(self.source)}\n[sinks.out]\n{table(self.sink)}\n"
-            '[[index]]\nname = "parents"\nschema = "parents.schema.yml"\n'
-        )
-        (self.folder / "parents.schema.yml").write_text(SCHEMA)
-
-    def environ(self, **more: str) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("FLUSSO_")}
-        return {**kept, "PYTHONPATH": str(self.folder / "site"), **more}
-
-    def run(self, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*args),
-            cwd=self.folder,
-            env=self.environ(**environ),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command(*args),
-            cwd=self.folder,
-            env=self.environ(),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    @property
-    def written(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / "out.json").read_text())
-        return content
-
-
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-c", "from flusso_core.cli import main; main()", *args]
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    info = tmp_path / "site" / "fake_backend-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-backend\nVersion: 1.0\n")
-    kinds = ("captures", "builders", "sinks", "hooks")
-    (info / "entry_points.txt").write_text(
-        "".join(f"[flusso.{kind}]\nfake = fake_backend\n" for kind in kinds)
-    )
-    shutil.copy(HERE / "fake_backend.py", tmp_path / "site")
-    made = Place(tmp_path)
-    made.write()
-    return made
+if TYPE_CHECKING:
+    from .conftest import Place
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> str:
@@ -266,66 +186,6 @@ def test_once_and_backfill_only_exclude_each_other(place: Place) -> None:
     assert place.run("run", "--once", "--backfill-only").returncode == ExitCode.USAGE
 
 
-def test_a_check_without_findings_ends_with_0(place: Place) -> None:
-    done = place.run("check")
-    assert (done.returncode, done.stdout) == (ExitCode.OK, "")
-    assert done.stderr == "everything is in order\n"
-    done = place.run("check", "--format", "json")
-    assert json.loads(done.stdout) == {"version": 1, "ok": True, "findings": []}
-
-
-def test_findings_are_listed_with_cures_and_a_warning_alone_is_no_failure(place: Place) -> None:
-    place.source["found"] = "x has no key [sic]"
-    place.write()
-    done = place.run("check")
-    assert done.returncode == ExitCode.OK
-    heading, line = done.stdout.splitlines()
-    assert heading.split() == ["SEVERITY", "SUBJECT", "MESSAGE", "CURE"]
-    assert line.split("  ")[0] == "warning"
-    assert "x has no key [sic]" in line
-
-
-def test_an_error_among_the_findings_ends_with_5(place: Place) -> None:
-    place.source["found"] = "x has no key"
-    place.sink["found"] = "too old"
-    place.write()
-    done = place.run("check", "--format", "json")
-    assert done.returncode == ExitCode.FINDINGS
-    assert json.loads(done.stdout) == {
-        "version": 1,
-        "ok": False,
-        "findings": [
-            {
-                "severity": "warning",
-                "subject": "table x",
-                "message": "x has no key",
-                "cure": "ALTER x",
-            },
-            {"severity": "error", "subject": "cluster", "message": "too old", "cure": None},
-        ],
-    }
-
-
-def test_what_cannot_be_reached_is_a_finding_and_the_rest_is_checked(place: Place) -> None:
-    place.source["broken"] = True
-    place.sink["down"] = True
-    place.write()
-    done = place.run("check", "--format", "json")
-    assert done.returncode == ExitCode.FINDINGS
-    found = json.loads(done.stdout)["findings"]
-    assert [(item["subject"], item["message"]) for item in found] == [
-        ("source fake", "the role may not replicate"),
-        ("sink out", "nobody listens at 127.0.0.1:1"),
-    ]
-
-
-def test_offline_connects_to_nothing(place: Place) -> None:
-    place.source["broken"] = True
-    place.write()
-    done = place.run("check", "--offline")
-    assert (done.returncode, done.stdout) == (ExitCode.OK, "")
-
-
 def test_a_lock_file_runs_without_the_files_it_was_built_from(place: Place) -> None:
     assert place.run("build").returncode == ExitCode.OK
     (place.folder / "flusso.toml").unlink()
@@ -387,6 +247,7 @@ def test_plugins_are_shown_and_checked(place: Place) -> None:
         "pretty",
         "hang",
         "found",
+        "refuses",
         "down",
     ]
 

@@ -11,27 +11,14 @@ from typing import Any
 from opensearchpy.exceptions import NotFoundError, RequestError
 
 from flusso_core.errors import SinkFatal
-from flusso_core.model import IndexMapping, JsonValue, StateRecord
+from flusso_core.model import IndexMapping, StateRecord
+from flusso_sink_opensearch import definition
 from flusso_sink_opensearch.client import Cluster, error_type
-from flusso_sink_opensearch.mapping import index_analysis, index_mappings
 from flusso_sink_opensearch.naming import Names, generation_number, write_alias
 from flusso_sink_opensearch.options import OpenSearchOptions
 from flusso_sink_opensearch.state import move_write_alias, taken_over
 
 _log = logging.getLogger(__name__)
-
-_NO_REFRESH = "-1"
-
-
-def gc_deletes_seconds(timeout_secs: float) -> int:
-    """Seconds for which the cluster remembers the version of a deleted document.
-
-    It must be longer than a request can live, so that a write that arrives late does not bring a
-    deleted document back (`index.gc_deletes`, one minute where nobody sets it). A request that
-    this side gave up after `timeout_secs` may still wait in the server's queue or in a proxy:
-    ten times that, and five minutes.
-    """
-    return round(timeout_secs * 10) + 300
 
 
 class Indexes:
@@ -147,28 +134,11 @@ class Indexes:
             return ()
         return list(found)
 
-    def _mappings(self, mapping: IndexMapping) -> dict[str, JsonValue]:
-        return index_mappings(mapping, auto_subfields=self._options.auto_subfields)
-
-    def _settings(self, mapping: IndexMapping) -> dict[str, JsonValue]:
-        options = self._options
-        return {
-            "gc_deletes": f"{gc_deletes_seconds(options.timeout_secs)}s",
-            # On by default, it makes a refresh wait for merges, for seconds under load
-            # (IndexSettings.INDEX_MERGE_ON_FLUSH_ENABLED).
-            "merge_on_flush.enabled": False,
-            **options.settings,
-            "number_of_shards": options.number_of_shards,
-            "number_of_replicas": options.number_of_replicas,
-            "refresh_interval": _NO_REFRESH,
-            "analysis": index_analysis(mapping, options.text_analysis),
-        }
-
     def _digest(self, mapping: IndexMapping) -> str:
         """Tells whether what an index was made with is what it would be made with now."""
-        settings = self._settings(mapping)
+        made = definition.settings(mapping, self._options)
         fixed = [
-            self._mappings(mapping), settings["analysis"], settings["number_of_shards"]
+            definition.mappings(mapping, self._options), made["analysis"], made["number_of_shards"]
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -177,8 +147,8 @@ class Indexes:
         meta = {"flusso": {"index": mapping.index, "made_with": self._digest(mapping)}}
         body: dict[str, Any] = {
             "aliases": {write_alias(name, epoch): {"is_hidden": True}},
-            "mappings": {**self._mappings(mapping), "_meta": meta},
-            "settings": {"index": self._settings(mapping)},
+            "mappings": {**definition.mappings(mapping, self._options), "_meta": meta},
+            "settings": {"index": definition.settings(mapping, self._options)},
         }
         with self._cluster.errors(f"creating the index {name}"):
             try:
@@ -195,7 +165,7 @@ class Indexes:
             indices = self._cluster.client.indices
             settings: dict[str, object] = {
                 "number_of_replicas": self._options.number_of_replicas,
-                "gc_deletes": self._settings(mapping)["gc_deletes"],
+                "gc_deletes": definition.settings(mapping, self._options)["gc_deletes"],
             }
             if name in await self._holders(self._names.logical(mapping.index)):
                 settings["refresh_interval"] = self._options.refresh_interval

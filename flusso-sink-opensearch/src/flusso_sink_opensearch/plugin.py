@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flusso_core.hookspecs import SinkContext, SinkPlugin, hookimpl
 from flusso_core.interfaces import Sink
+from flusso_core.model import IndexMapping, JsonValue
 from flusso_sink_opensearch.options import OpenSearchOptions
 
 
 @hookimpl
 def flusso_sink() -> SinkPlugin:
     """Register the type `opensearch`."""
-    return SinkPlugin(name="opensearch", options=OpenSearchOptions, create=create)
+    return SinkPlugin(
+        name="opensearch", options=OpenSearchOptions, create=create, describe=describe
+    )
 
 
 def create(context: SinkContext[OpenSearchOptions]) -> Sink:
@@ -24,3 +29,12 @@ def create(context: SinkContext[OpenSearchOptions]) -> Sink:
 
     connection = resolve_connection(context.options, context.name)
     return OpenSearchSink(context.options, connection, prefix=context.prefix)
+
+
+def describe(
+    context: SinkContext[OpenSearchOptions], mapping: IndexMapping
+) -> Mapping[str, JsonValue]:
+    """The index, its aliases, mappings and settings, as they are when it serves."""
+    from flusso_sink_opensearch import definition
+
+    return definition.describe(mapping, context.options, context.prefix)

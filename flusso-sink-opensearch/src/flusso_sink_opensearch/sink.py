@@ -31,6 +31,7 @@ from flusso_sink_opensearch.naming import Names, write_alias
 from flusso_sink_opensearch.options import MissingIndexPolicy, OpenSearchOptions
 from flusso_sink_opensearch.quarantine import Quarantine
 from flusso_sink_opensearch.state import Meta, StoredRecord, taken_over
+from flusso_sink_opensearch.trial import Trial
 from flusso_sink_opensearch.writer import MOST_IN_FLIGHT, BulkWriter
 
 _log = logging.getLogger(__name__)
@@ -196,6 +197,10 @@ class OpenSearchSink(Sink):
             return await check_cluster(self._open.cluster, self._names, self._options)
         except SinkError as error:
             return [Finding(Severity.ERROR, self._connection.url, str(error))]
+
+    async def check_index(self, mapping: IndexMapping) -> Sequence[Finding]:
+        """The fields that the cluster would refuse, tried without making anything."""
+        return await Trial(self._open.cluster, self._names, self._options).check(mapping)
 
     @property
     def _open(self) -> _Parts:

@@ -14,16 +14,13 @@ a delete, which has no `document`.
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime
 
+from flusso_core.json_text import indented
 from flusso_core.model import Document, document_id_text
 
 ENVELOPE_VERSION = 1
 
-_LEXEME = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
-_OPENING = frozenset("{[")
-_CLOSING = frozenset("}]")
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -60,24 +57,4 @@ def line(document: Document, *, sink: str, index: str, seq: int, ts: str, fields
 
 def prettify(envelope: bytes) -> bytes:
     """The same envelope over several lines, every value spelled as it was."""
-    depth = 0
-    parts: list[str] = []
-    lexemes = _LEXEME.findall(envelope.decode())
-    for at, lexeme in enumerate(lexemes):
-        if lexeme in _OPENING:
-            depth += 1
-            empty = lexemes[at + 1] in _CLOSING
-            parts.append(lexeme if empty else lexeme + _new_line(depth))
-        elif lexeme in _CLOSING:
-            depth -= 1
-            empty = lexemes[at - 1] in _OPENING
-            parts.append(lexeme if empty else _new_line(depth) + lexeme)
-        elif lexeme == ",":
-            parts.append(lexeme + _new_line(depth))
-        else:
-            parts.append(": " if lexeme == ":" else lexeme)
-    return ("".join(parts) + "\n").encode()
-
-
-def _new_line(depth: int) -> str:
-    return "\n" + "  " * depth
+    return (indented(envelope.decode()) + "\n").encode()

@@ -30,8 +30,15 @@ class LazyCommand:
 COMMANDS: Mapping[str, LazyCommand] = {
     "build": LazyCommand("flusso_core.cli.build", "Compile config and schemas into one lock file."),
     "check": LazyCommand("flusso_core.cli.check", "Check files, plugins, source and sinks."),
+    "mapping": LazyCommand(
+        "flusso_core.cli.mapping",
+        "Print the fields of an index and what sinks make of them.",
+    ),
     "plugins": LazyCommand("flusso_core.cli.plugins", "List, show and check installed plugins."),
     "run": LazyCommand("flusso_core.cli.run", "Fill the indexes, then keep them in step."),
+    "sample": LazyCommand(
+        "flusso_core.cli.sample", "Build documents and print them, without writing any."
+    ),
 }
 
 

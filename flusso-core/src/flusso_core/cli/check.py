@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from flusso_core.cli.console import print_json, print_table
 from flusso_core.cli.deployment import DeploymentArguments, deployment_options, overrides_of
 from flusso_core.cli.exits import ExitCode
+from flusso_core.cli.findings import (
+    grouped,
+    passes,
+    print_findings,
+    print_findings_json,
+    summary,
+)
 from flusso_core.cli.options import format_option, option, session_of, verbosity
+from flusso_core.errors import ConfigError, PluginError, SinkError, SourceError
+from flusso_core.model import Finding, Severity
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from flusso_core.model import Finding
+    from flusso_core.interfaces import ChangeCapture, Sink
+    from flusso_core.model import IndexMapping
     from flusso_core.pipeline import Plan
 
 PATIENCE = 60.0
@@ -31,21 +38,11 @@ class CheckArguments(DeploymentArguments):
     output: str
 
 
-class _Checkable(Protocol):
-    async def __aenter__(self) -> Self: ...
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-    async def check(self) -> Sequence[Finding]: ...
-
-
 @click.command(
     epilog=(
         "\b\nJSON: {version: 1, ok,\n"
-        "       findings: [{severity: error | warning, subject, message, cure or null}]}"
+        "       findings: [{severity: error | warning, subject, indexes, message,\n"
+        "                   cure or null}]}"
     )
 )
 @deployment_options
@@ -62,50 +59,43 @@ def command(context: click.Context, **given: Unpack[CheckArguments]) -> ExitCode
     """
     from flusso_core.cli.compiling import read
     from flusso_core.cli.console import stderr
-    from flusso_core.model import Severity
     from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
     console = stderr()
     configure_logging(console, session_of(context).verbosity)
-    planned = plan(read(given), overrides_of(given))
-    findings = () if given["offline"] else asyncio.run(_online(planned))
-    ok = all(finding.severity is not Severity.ERROR for finding in findings)
+    try:
+        planned = plan(read(given), overrides_of(given))
+        found = () if given["offline"] else asyncio.run(_online(planned))
+    except (ConfigError, PluginError) as error:
+        if given["output"] == "json":
+            print_findings_json(grouped(_as_findings(error), ()))
+        raise
+    groups = grouped(found, planned.deployment.schemas)
     if given["output"] == "json":
-        print_json(
-            {
-                "ok": ok,
-                "findings": [
-                    {
-                        "severity": finding.severity.value,
-                        "subject": finding.subject,
-                        "message": finding.message,
-                        "cure": finding.cure,
-                    }
-                    for finding in findings
-                ],
-            }
-        )
-    elif findings:
-        print_table(
-            ("SEVERITY", "SUBJECT", "MESSAGE", "CURE"),
-            [
-                (finding.severity.value, finding.subject, finding.message, finding.cure or "")
-                for finding in findings
-            ],
-        )
-    elif session_of(context).verbosity >= 0:
-        console.print("everything is in order")
-    return ExitCode.OK if ok else ExitCode.FINDINGS
+        print_findings_json(groups)
+    else:
+        print_findings(groups)
+        if session_of(context).verbosity >= 0:
+            console.print(summary(groups))
+    return ExitCode.OK if passes(groups) else ExitCode.FINDINGS
+
+
+def _as_findings(error: ConfigError | PluginError) -> Sequence[Finding]:
+    """What keeps the deployment from being looked at any further, for who reads the JSON."""
+    subject = "files" if isinstance(error, ConfigError) else "plugins"
+    return [Finding(Severity.ERROR, subject, line) for line in str(error).splitlines()]
 
 
 async def _online(planned: Plan) -> Sequence[Finding]:
     """What the source, the builder and every sink find, all asked at once."""
+    builder = planned.make_builder()
+    mappings = tuple(builder.mappings().values())
     edges: list[tuple[str, Callable[[], Awaitable[Sequence[Finding]]]]] = [
-        (f"source {planned.capture.name}", partial(_opened, planned.make_capture)),
-        (f"builder {planned.builder.name}", planned.make_builder().check),
+        (f"source {planned.capture.name}", partial(_capture, planned.make_capture)),
+        (f"builder {planned.builder.name}", builder.check),
         *(
-            (f"sink {name}", partial(_opened, partial(planned.make_sink, name)))
+            (f"sink {name}", partial(_sink, partial(planned.make_sink, name), mappings))
             for name in planned.sinks
         ),
     ]
@@ -133,17 +123,23 @@ def _without_repetition(findings: Sequence[Finding]) -> Sequence[Finding]:
     ]
 
 
-async def _opened(make: Callable[[], _Checkable]) -> Sequence[Finding]:
-    async with make() as edge:
-        return await edge.check()
+async def _capture(make: Callable[[], ChangeCapture]) -> Sequence[Finding]:
+    async with make() as capture:
+        return await capture.check()
+
+
+async def _sink(make: Callable[[], Sink], mappings: Sequence[IndexMapping]) -> Sequence[Finding]:
+    async with make() as sink:
+        found = list(await sink.check())
+        if all(finding.severity is not Severity.ERROR for finding in found):
+            for mapping in mappings:
+                found += await sink.check_index(mapping)
+        return found
 
 
 async def _findings(
     subject: str, check: Callable[[], Awaitable[Sequence[Finding]]]
 ) -> Sequence[Finding]:
-    from flusso_core.errors import SinkError, SourceError
-    from flusso_core.model import Finding, Severity
-
     try:
         async with asyncio.timeout(PATIENCE):
             return await check()

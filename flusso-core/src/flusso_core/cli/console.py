@@ -46,6 +46,17 @@ def print_json(content: Mapping[str, JsonValue]) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def print_line(*parts: str | tuple[str, str]) -> None:
+    """Print one line of data.
+
+    Args:
+        parts: pieces of it, plain or each with a style of rich's, such as `bold`.
+    """
+    from rich.text import Text
+
+    stdout().print(Text.assemble(*parts), soft_wrap=True)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a plain table, one line of headings first."""
     from rich.table import Table

@@ -1,0 +1,31 @@
+"""The commands that are about one index: finds it, and leaves the others out."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from flusso_core.config import Deployment
+
+index_argument = click.argument("index", metavar="INDEX")
+
+
+def only(deployment: Deployment, name: str) -> Deployment:
+    """The deployment with that one index, which need not be enabled.
+
+    Raises:
+        click.UsageError: it has no index of that name.
+    """
+    for index in deployment.indexes:
+        if index.name == name:
+            return replace(deployment, indexes=(replace(index, enabled=True),))
+    known = [index.name for index in deployment.indexes]
+    message = f"the deployment has no index {name!r}."
+    nearest = difflib.get_close_matches(name, known, n=1)
+    if nearest:
+        message += f" Did you mean {nearest[0]!r}?"
+    raise click.UsageError(f"{message} It has: {', '.join(known) or 'none'}")
