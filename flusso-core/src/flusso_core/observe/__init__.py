@@ -12,6 +12,7 @@ from flusso_core.observe.observer import (
 )
 from flusso_core.observe.progress import ProgressBars, ProgressLines, progress_observer
 from flusso_core.observe.stats import Durations, RunSummary, StatsObserver
+from flusso_core.observe.status import IndexState, RunStatus
 
 __all__ = [
     "BatchStats",
@@ -19,12 +20,14 @@ __all__ = [
     "FanOut",
     "FlushStats",
     "GuardedObserver",
+    "IndexState",
     "LoggingObserver",
     "NoopObserver",
     "Observer",
     "Phase",
     "ProgressBars",
     "ProgressLines",
+    "RunStatus",
     "RunSummary",
     "StatsObserver",
     "configure_logging",

@@ -1,0 +1,151 @@
+"""Prometheus metrics of a run.
+
+Names follow the conventions of Prometheus ("Metric and label naming"): base units, `_total` for
+counters, a bounded number of labels. They are this package's public interface: dashboards and
+alerts are built on them (`docs/reference/http.md`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from flusso_core.model import DocumentId, Rejection
+from flusso_core.observe.observer import BatchStats, FlushStats, NoopObserver, Phase
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Buckets from the time of one small query to that of a request that is about to time out."""
+
+
+class MetricsObserver(NoopObserver):
+    """Counts and measures what it hears, in a registry of its own; `text` gives them all."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._phase = Gauge(
+            "flusso_phase", "1 for the phase of the run.", ["phase"], registry=registry
+        )
+        self._changes = Counter(
+            "flusso_changes_captured", "Row events that the source delivered.", registry=registry
+        )
+        self._batches = Counter("flusso_batches", "Batches resolved.", ["sink"], registry=registry)
+        self._touched = Counter(
+            "flusso_documents_touched",
+            "Documents that batches touched and that were not already waiting.",
+            ["sink"],
+            registry=registry,
+        )
+        self._gate = Histogram(
+            "flusso_gate_seconds",
+            "Time that batches waited for their commits to be visible.",
+            ["sink"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._resolve = Histogram(
+            "flusso_resolve_seconds",
+            "Time to find a batch's documents.",
+            ["sink"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._documents = Counter(
+            "flusso_documents_written",
+            "Documents that are durable at the sink, by what was done (upsert, delete).",
+            ["sink", "index", "operation"],
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "flusso_written_bytes",
+            "Bytes of document bodies.",
+            ["sink", "index"],
+            registry=registry,
+        )
+        self._build = Histogram(
+            "flusso_build_seconds",
+            "Time to read a flush's documents.",
+            ["sink", "index"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._flush = Histogram(
+            "flusso_flush_seconds",
+            "Time that the sink took for a flush.",
+            ["sink", "index"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "flusso_documents_rejected",
+            "Documents that the sink refused.",
+            ["sink", "index"],
+            registry=registry,
+        )
+        self._seed_rows = Gauge(
+            "flusso_seed_rows",
+            "Rows read by the seed of this run.",
+            ["sink", "index"],
+            registry=registry,
+        )
+        self._retries = Counter(
+            "flusso_retries", "Failures that were tried again.", registry=registry
+        )
+        self._lag = Gauge(
+            "flusso_source_lag_bytes",
+            "How far confirmation is behind the source's head, in the source's unit (Postgres: "
+            "bytes of WAL that the slot retains).",
+            registry=registry,
+        )
+        self._started = Gauge(
+            "flusso_start_time_seconds", "When the run began (Unix time).", registry=registry
+        )
+        self._started.set(time.time())
+
+    def text(self) -> bytes:
+        """All metrics in the text format of Prometheus, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def lag(self, amount: int) -> None:
+        """Take note of the source's lag, which is polled."""
+        self._lag.set(amount)
+
+    def phase(self, phase: Phase) -> None:
+        """Set the gauge of that phase alone."""
+        for each in Phase:
+            self._phase.labels(each).set(each is phase)
+
+    def captured(self, changes: int) -> None:
+        """Count them."""
+        self._changes.inc(changes)
+
+    def batch(self, stats: BatchStats) -> None:
+        """Count it and what it took."""
+        self._batches.labels(stats.lane).inc()
+        self._touched.labels(stats.lane).inc(stats.documents)
+        self._gate.labels(stats.lane).observe(stats.gate_seconds)
+        self._resolve.labels(stats.lane).observe(stats.resolve_seconds)
+
+    def flushed(self, stats: FlushStats, documents: Sequence[DocumentId]) -> None:
+        """Count what landed and what it took."""
+        del documents
+        self._documents.labels(stats.lane, stats.index, "upsert").inc(stats.upserts)
+        self._documents.labels(stats.lane, stats.index, "delete").inc(stats.tombstones)
+        self._bytes.labels(stats.lane, stats.index).inc(stats.bytes)
+        self._build.labels(stats.lane, stats.index).observe(stats.build_seconds)
+        self._flush.labels(stats.lane, stats.index).observe(stats.flush_seconds)
+
+    def rejected(self, lane: str, rejection: Rejection) -> None:
+        """Count it."""
+        self._rejected.labels(lane, rejection.document.id.index).inc()
+
+    def seeding(self, lane: str, index: str, rows: int, estimate: int | None) -> None:
+        """Take note of how far it is."""
+        del estimate
+        self._seed_rows.labels(lane, index).set(rows)
+
+    def retrying(self, what: str, error: BaseException, seconds: float) -> None:
+        """Count it."""
+        del what, error, seconds
+        self._retries.inc()
