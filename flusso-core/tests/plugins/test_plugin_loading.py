@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
@@ -340,3 +342,72 @@ def test_the_check_loads_each_and_tells_what_fails(install: Install) -> None:
     infos = [*of("broken-sink"), *of("fancy-sink"), *of("one-hooks")]
     errors: list[PluginError | None] = [check.error for check in PluginLoader().check(infos)]
     assert [type(error) for error in errors] == [PluginFailed, type(None), PluginFailed]
+
+
+INTERRUPTED = """
+import signal
+from typing import Annotated
+from pydantic import BaseModel
+from pydantic_core import core_schema
+
+class Struck:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        signal.raise_signal(signal.{number})
+        return core_schema.str_schema()
+
+try:
+    class Options(BaseModel):
+        url: Struck
+except BaseException as error:
+    raise {then} from error
+"""
+
+
+@pytest.mark.parametrize("then", ["ValueError('no model')", "SystemExit(0)", "error"])
+def test_a_signal_within_an_import_ends_as_the_signal(install: Install, then: str) -> None:
+    """Whatever the plugin, or pydantic, makes of the exception on its way out."""
+    install(
+        "struck-sink",
+        "[flusso.sinks]\nstruck = struck_sink\n",
+        INTERRUPTED.format(number="SIGINT", then=then),
+    )
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        PluginLoader().sink("struck")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_a_plugin_swallows_ends_as_the_signal_too(install: Install) -> None:
+    code = (
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\n"
+        "except BaseException:\n    pass\n"
+    )
+    install("struck-sink", "[flusso.sinks]\nstruck = struck_sink\n", code + sink("struck"))
+    with pytest.raises(KeyboardInterrupt):
+        PluginLoader().sink("struck")
+
+
+def test_what_a_handler_raises_for_sigterm_is_what_comes_out(install: Install) -> None:
+    install(
+        "struck-sink",
+        "[flusso.sinks]\nstruck = struck_sink\n",
+        INTERRUPTED.format(number="SIGTERM", then="ValueError()"),
+    )
+
+    def handle(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            PluginLoader().sink("struck")
+        assert signal.getsignal(signal.SIGTERM) is handle
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_plugins_load_in_any_thread(install: Install) -> None:
+    install("fancy-sink", "[flusso.sinks]\nfancy = fancy_sink\n", sink("fancy"))
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(PluginLoader().sink, "fancy").result().name == "fancy"

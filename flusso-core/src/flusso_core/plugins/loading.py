@@ -20,6 +20,7 @@ import pluggy
 from flusso_core.errors import PluginConflict, PluginError, PluginFailed, PluginIncompatible
 from flusso_core.plugins.cures import not_found
 from flusso_core.plugins.discovery import CORE, Kind, PluginInfo, core_version, discover
+from flusso_core.plugins.interrupts import interruptible
 
 if TYPE_CHECKING:
     import click
@@ -239,10 +240,11 @@ def _require_range(info: PluginInfo) -> None:
 
 
 def _guarded(info: PluginInfo, load: Callable[[], ResultT]) -> ResultT:
-    try:
-        return load()
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
-        raise _failed(info, f"{type(error).__name__}: {error}") from error
+    with interruptible():
+        try:
+            return load()
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+            raise _failed(info, f"{type(error).__name__}: {error}") from error
 
 
 def _failed(info: PluginInfo, why: str) -> PluginFailed:
