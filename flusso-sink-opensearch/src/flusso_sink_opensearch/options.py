@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import (
     BaseModel,
@@ -40,62 +39,87 @@ class MissingIndexPolicy(StrEnum):
 
 
 class OpenSearchOptions(BaseModel):
-    """How to reach a cluster, and what the indexes in it are like.
-
-    Attributes:
-        url: `https://host:port`; a user and a password in it are split off.
-        username: user for basic authentication.
-        password: its password.
-        tls_verify: whether the server's certificate must be valid.
-        ca_file: file of the certificate authorities to trust instead of the system's.
-        client_cert: file of the client's certificate, for clusters that ask for one.
-        client_key: file of that certificate's key, where it stands in another file.
-        headers: sent with every request, such as `Authorization` with an API key.
-        compress: send bulk requests compressed with gzip.
-        batch_size: most documents in a bulk request.
-        max_bytes: most bytes in a bulk request; a single larger document is sent alone.
-        timeout_secs: seconds after which an unanswered request counts as failed.
-        max_retries: quick new tries of a failed bulk request before the sink counts as
-            unavailable; it is tried for ever in any case.
-        pipeline: ingest pipeline that documents pass in the cluster.
-        number_of_shards: primary shards of a new index.
-        number_of_replicas: copies of each primary shard.
-        refresh_interval: how often written documents become searchable under load.
-        text_analysis: which analyzers texts get.
-        auto_subfields: whether texts and keywords get subfields of each other's kind.
-        settings: any other index setting, such as `mapping.nested_objects.limit`.
-        on_missing_index: what follows when an index is found deleted.
-        quarantine_limit: most documents that are kept in the quarantine; then the run stops.
-        aws_region: not available yet.
-        aws_service: not available yet.
-    """
+    """How to reach a cluster, and what the indexes in it are like."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: SecretUrl
-    username: Secret | None = None
-    password: Secret | None = None
-    tls_verify: bool = True
-    ca_file: str | None = None
-    client_cert: str | None = None
-    client_key: str | None = None
-    headers: dict[str, Secret] = Field(default_factory=dict[str, Secret])
-    compress: bool = False
-    batch_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    max_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
-    timeout_secs: Annotated[float, Field(gt=0, le=3600)] = 30
-    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
-    pipeline: str | None = None
-    number_of_shards: Annotated[int, Field(ge=1)] = 1
-    number_of_replicas: Annotated[int, Field(ge=0)] = 1
-    refresh_interval: Annotated[str, Field(pattern=_DURATION)] = "10s"
-    text_analysis: TextAnalysis = TextAnalysis.BUILTIN
-    auto_subfields: bool = True
-    settings: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
-    on_missing_index: MissingIndexPolicy = MissingIndexPolicy.RESEED
-    quarantine_limit: Annotated[int, Field(ge=0)] = 10_000
-    aws_region: str | None = None
-    aws_service: str | None = None
+    url: SecretUrl = Field(
+        description="https://host:port; a user and a password in it are split off."
+    )
+    username: Secret | None = Field(default=None, description="User for basic authentication.")
+    password: Secret | None = Field(default=None, description="The user's password.")
+    tls_verify: bool = Field(
+        default=True, description="Whether the server's certificate must be valid."
+    )
+    ca_file: str | None = Field(
+        default=None,
+        description="File of the certificate authorities to trust instead of the system's.",
+    )
+    client_cert: str | None = Field(
+        default=None, description="File of the client's certificate, for clusters that ask for one."
+    )
+    client_key: str | None = Field(
+        default=None, description="File of that certificate's key, where it stands in another file."
+    )
+    headers: dict[str, Secret] = Field(
+        default_factory=dict[str, Secret],
+        description="Sent with every request, such as Authorization with an API key.",
+    )
+    compress: bool = Field(default=False, description="Send bulk requests compressed with gzip.")
+    batch_size: int = Field(
+        default=1000, ge=1, le=100_000, description="Most documents in a bulk request."
+    )
+    max_bytes: int = Field(
+        default=10 * 1024 * 1024,
+        ge=1024,
+        description="Most bytes in a bulk request; a single larger document is sent alone.",
+    )
+    timeout_secs: float = Field(
+        default=30,
+        gt=0,
+        le=3600,
+        description="Seconds after which an unanswered request counts as failed.",
+    )
+    max_retries: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description=(
+            "Quick new tries of a failed bulk request before the sink counts as unavailable; "
+            "it is tried for ever in any case."
+        ),
+    )
+    pipeline: str | None = Field(
+        default=None, description="Ingest pipeline that documents pass in the cluster."
+    )
+    number_of_shards: int = Field(default=1, ge=1, description="Primary shards of a new index.")
+    number_of_replicas: int = Field(default=1, ge=0, description="Copies of each primary shard.")
+    refresh_interval: str = Field(
+        default="10s",
+        pattern=_DURATION,
+        description="How often written documents become searchable under load.",
+    )
+    text_analysis: TextAnalysis = Field(
+        default=TextAnalysis.BUILTIN, description="Which analyzers texts get."
+    )
+    auto_subfields: bool = Field(
+        default=True, description="Whether texts and keywords get subfields of each other's kind."
+    )
+    settings: dict[str, JsonValue] = Field(
+        default_factory=dict[str, JsonValue],
+        description="Any other index setting, such as mapping.nested_objects.limit.",
+    )
+    on_missing_index: MissingIndexPolicy = Field(
+        default=MissingIndexPolicy.RESEED,
+        description="What follows when an index is found deleted.",
+    )
+    quarantine_limit: int = Field(
+        default=10_000,
+        ge=0,
+        description="Most documents that are kept in the quarantine; then the run stops.",
+    )
+    aws_region: str | None = Field(default=None, description="Not available yet.")
+    aws_service: str | None = Field(default=None, description="Not available yet.")
 
     @field_validator("aws_region", "aws_service")
     @classmethod
