@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from flusso_core.errors import SourceFatal
+from flusso_core.errors import SchemaMismatch, SourceFatal
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import DocumentBuilder
 from flusso_core.model import (
@@ -19,15 +19,19 @@ from flusso_core.model import (
     KeyRange,
     Page,
     RootTruncated,
+    UnfitIndex,
 )
 from flusso_core.schema import project_mapping
 from flusso_source_postgres import ranges
 from flusso_source_postgres.catalogue import read_tables
+from flusso_source_postgres.connection import Connection
 from flusso_source_postgres.findings import find, require
+from flusso_source_postgres.mismatch import reading
 from flusso_source_postgres.options import PostgresOptions
 from flusso_source_postgres.resolver import Resolver
 from flusso_source_postgres.sizing import Sizing
 from flusso_source_postgres.sql.compiled import CompiledIndex, compile_index, table_names
+from flusso_source_postgres.sql.rows import Tables
 from flusso_source_postgres.statements import Statements
 
 CHUNK = 1000
@@ -53,13 +57,17 @@ class PostgresBuilder(DocumentBuilder):
         self._statements: Statements | None = None
         self._indexes: dict[str, CompiledIndex] = {}
         self._sizing: dict[str, Sizing] = {}
+        self._unfit: list[UnfitIndex] = []
+        self._excluded: set[str] = set()
 
     async def open(self) -> None:
         """Connect, read the catalogue, and compile and try every index's statement.
 
+        An index whose schema does not fit its tables is left out, and told by `unfit`.
+
         Raises:
             SourceUnavailable: the server is not there.
-            SourceFatal: it refuses, or a schema does not fit its tables.
+            SourceFatal: it refuses, or the role may not read a table.
         """
         options = self._options
         statements = Statements(
@@ -70,10 +78,7 @@ class PostgresBuilder(DocumentBuilder):
                 tables = await read_tables(
                     connection, {name for schema in self._schemas for name in table_names(schema)}
                 )
-                compiled = [compile_index(schema, tables) for schema in self._schemas]
-                for one in compiled:
-                    await require(connection, one)
-            self._indexes = {one.schema.index: one for one in compiled}
+                await self._compile(connection, tables)
             self._sizing = {name: Sizing() for name in self._indexes}
             await statements.open()
         except BaseException:
@@ -87,15 +92,35 @@ class PostgresBuilder(DocumentBuilder):
         if statements is not None:
             await statements.close()
 
+    async def _compile(self, connection: Connection, tables: Tables) -> None:
+        self._indexes, self._unfit = {}, []
+        for schema in self._schemas:
+            try:
+                compiled = compile_index(schema, tables)
+                await require(connection, compiled)
+            except SchemaMismatch as mismatch:
+                self._unfit.append(UnfitIndex(mismatch.index, mismatch.reason))
+            else:
+                self._indexes[schema.index] = compiled
+
     def mappings(self) -> Mapping[str, IndexMapping]:
         """Logical index name to its mapping, from the schema alone."""
         return {schema.index: project_mapping(schema) for schema in self._schemas}
+
+    def unfit(self) -> Sequence[UnfitIndex]:
+        """Indexes that `open` left out, with what their tables lack."""
+        return self._unfit
+
+    def exclude(self, index: str) -> None:
+        """Leave the index out of every later `resolve`."""
+        self._excluded.add(index)
 
     async def resolve(
         self, changes: Sequence[Change]
     ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
         """Stream the keys of every document that any of the changes touches."""
-        resolver = Resolver(self._running(), self._indexes.values())
+        served = [one for name, one in self._indexes.items() if name not in self._excluded]
+        resolver = Resolver(self._running(), served)
         async with aclosing(resolver.resolve(changes)) as found:
             async for one in found:
                 yield one
@@ -115,7 +140,8 @@ class PostgresBuilder(DocumentBuilder):
         self, compiled: CompiledIndex, sizing: Sizing, keys: Sequence[Key]
     ) -> Sequence[BuiltDocument]:
         columns = [list(texts) for texts in zip(*keys, strict=True)]
-        result = await self._running().fetch(compiled.build, columns, _reading(compiled))
+        with reading(compiled.schema):
+            result = await self._running().fetch(compiled.build, columns, _reading(compiled))
         bodies: list[bytes | None] = [None] * len(keys)
         size = 0
         get = result.get_value
@@ -128,7 +154,9 @@ class PostgresBuilder(DocumentBuilder):
 
     async def ranges(self, index: str, count: int) -> Sequence[KeyRange]:
         """Divide the root table's keys by a sample of them."""
-        return await ranges.divide(self._running(), self._indexes[index], count)
+        compiled = self._indexes[index]
+        with reading(compiled.schema):
+            return await ranges.divide(self._running(), compiled, count)
 
     async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
         """Read the next root rows of the range; fewer than `limit` where documents are large."""
@@ -138,9 +166,10 @@ class PostgresBuilder(DocumentBuilder):
         statement = compiled.page(
             lower=lower is not None, upper=span.upper is not None, limit=limit
         )
-        result = await self._running().fetch(
-            statement, [*(lower or ()), *(span.upper or ())], _reading(compiled)
-        )
+        with reading(compiled.schema):
+            result = await self._running().fetch(
+                statement, [*(lower or ()), *(span.upper or ())], _reading(compiled)
+            )
         width = compiled.key_size
         documents: list[BuiltDocument] = []
         key: Key = ()
@@ -157,7 +186,9 @@ class PostgresBuilder(DocumentBuilder):
 
     async def estimate(self, index: str) -> int | None:
         """About how many rows the root table has; exact where it is small."""
-        return await ranges.estimate(self._running(), self._indexes[index])
+        compiled = self._indexes[index]
+        with reading(compiled.schema):
+            return await ranges.estimate(self._running(), compiled)
 
     async def check(self) -> Sequence[Finding]:
         """What the schemas ask for that the database does not have; works without `open`."""
@@ -173,9 +204,7 @@ class PostgresBuilder(DocumentBuilder):
 
 
 def _reading(compiled: CompiledIndex) -> str:
-    schema = compiled.schema
-    where = f" ({schema.origin})" if schema.origin else ""
-    return f"read documents of index {schema.index!r}{where}"
+    return f"read documents of index {compiled.schema.index!r}"
 
 
 def _body(value: bytes | None, compiled: CompiledIndex) -> bytes:

@@ -184,6 +184,17 @@ _RETRYABLE = (
 )
 
 
+class StatementRefused(SourceFatal):
+    """The server cannot run a statement: what it names is not there or of another type, or a
+    value makes it fail.
+    """
+
+
+_UNFIT = ("22", "42")
+"""Classes 22 (data exception) and 42 (syntax error or access rule violation) of the manual's
+appendix "PostgreSQL Error Codes"."""
+
+
 def source_error(error: psycopg.Error, doing: str) -> SourceError:
     """What a database error means for the run: retry, or stop.
 
@@ -200,4 +211,6 @@ def source_error(error: psycopg.Error, doing: str) -> SourceError:
         # No SQLSTATE: the connection is gone (or was closed under us).
         lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return SourceUnavailable(message) if lost else SourceFatal(message)
-    return SourceUnavailable(message) if state.startswith(_RETRYABLE) else SourceFatal(message)
+    if state.startswith(_RETRYABLE):
+        return SourceUnavailable(message)
+    return StatementRefused(message) if state.startswith(_UNFIT) else SourceFatal(message)

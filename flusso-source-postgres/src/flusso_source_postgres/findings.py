@@ -7,7 +7,7 @@ from typing import LiteralString
 
 import psycopg
 
-from flusso_core.errors import SourceFatal, SourceUnavailable
+from flusso_core.errors import SchemaMismatch, SourceFatal, SourceUnavailable
 from flusso_core.model import FieldType, Finding, Severity, TableName
 from flusso_core.schema.model import (
     AggregateField,
@@ -23,6 +23,7 @@ from flusso_core.schema.model import (
 )
 from flusso_source_postgres.catalogue import Column, Table, read_tables
 from flusso_source_postgres.connection import Connection, source_error
+from flusso_source_postgres.mismatch import mismatch
 from flusso_source_postgres.sql.compiled import CompiledIndex, compile_index, table_names
 from flusso_source_postgres.sql.rows import Tables
 from flusso_source_postgres.sql.text import identifier, table_name
@@ -68,9 +69,9 @@ async def find(connection: Connection, schemas: Sequence[IndexSchema]) -> list[F
     for schema in schemas:
         try:
             compiled.append(compile_index(schema, tables))
-        except SourceFatal as error:
+        except SchemaMismatch as error:
             if table_names(schema) <= tables.keys():  # else it is said above
-                found.append(Finding(Severity.ERROR, _subject(schema), str(error)))
+                found.append(Finding(Severity.ERROR, _subject(schema), error.reason))
     for one in compiled:
         found += await _statements(connection, one)
         found += _types(one.schema.fields, one.tables[one.schema.table], one)
@@ -82,17 +83,15 @@ async def require(connection: Connection, compiled: CompiledIndex) -> None:
     """Make sure that the index's documents can be read.
 
     Raises:
-        SourceFatal: they cannot; the message says why, and what to do.
+        SourceFatal: the role may not read all of them; the message has the cure.
+        SchemaMismatch: the statements that read them do not run.
     """
-    found = [
-        finding
-        for name in sorted(table_names(compiled.schema))
-        for finding in _table(name, compiled.tables[name], connection.info.user)
-    ]
-    for finding in found or await _statements(connection, compiled):
-        cure = f"; {finding.cure}" if finding.cure else ""
-        where = "" if finding.subject == _subject(compiled.schema) else f" {finding.subject}"
-        raise SourceFatal(f"{_subject(compiled.schema)}:{where} {finding.message}{cure}")
+    for name in sorted(table_names(compiled.schema)):
+        for finding in _table(name, compiled.tables[name], connection.info.user):
+            cure = f"; {finding.cure}" if finding.cure else ""
+            raise SourceFatal(f"{finding.subject} {finding.message}{cure}")
+    for finding in await _statements(connection, compiled):
+        raise mismatch(compiled.schema, finding.message)
 
 
 def _table(name: TableName, table: Table | None, role: str) -> Iterator[Finding]:

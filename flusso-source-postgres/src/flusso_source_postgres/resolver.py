@@ -14,6 +14,7 @@ from flusso_core.model import (
     RowImage,
     TableName,
 )
+from flusso_source_postgres.mismatch import reading
 from flusso_source_postgres.sql.compiled import KEYS_AT_ONCE, CompiledIndex
 from flusso_source_postgres.sql.resolve import Trigger
 from flusso_source_postgres.statements import Statements
@@ -38,22 +39,30 @@ class Resolver:
         """Stream the documents' keys, index by index."""
         touched = _Touched(changes)
         for compiled in self._indexes:
-            index = compiled.schema.index
-            if compiled.schema.table in touched.truncated:
-                yield RootTruncated(index)
-            elif compiled.embedded & touched.truncated:
-                async with aclosing(self._all(compiled)) as pages:
-                    async for keys in pages:
+            async with aclosing(self._of(compiled, touched)) as found:
+                with reading(compiled.schema):
+                    async for one in found:
+                        yield one
+
+    async def _of(
+        self, compiled: CompiledIndex, touched: _Touched
+    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+        index = compiled.schema.index
+        if compiled.schema.table in touched.truncated:
+            yield RootTruncated(index)
+        elif compiled.embedded & touched.truncated:
+            async with aclosing(self._all(compiled)) as pages:
+                async for keys in pages:
+                    yield IndexKeys(index, keys)
+        for trigger in compiled.triggers:
+            values = touched.values(trigger)
+            if trigger.statement is None:
+                for start in range(0, len(values), KEYS_AT_ONCE):
+                    yield IndexKeys(index, values[start : start + KEYS_AT_ONCE])
+            elif values:
+                async with aclosing(self._above(trigger, values, index)) as chunks:
+                    async for keys in chunks:
                         yield IndexKeys(index, keys)
-            for trigger in compiled.triggers:
-                values = touched.values(trigger)
-                if trigger.statement is None:
-                    for start in range(0, len(values), KEYS_AT_ONCE):
-                        yield IndexKeys(index, values[start : start + KEYS_AT_ONCE])
-                elif values:
-                    async with aclosing(self._above(trigger, values, index)) as chunks:
-                        async for keys in chunks:
-                            yield IndexKeys(index, keys)
 
     async def _above(
         self, trigger: Trigger, values: Iterable[Key], index: str

@@ -9,6 +9,7 @@ from flusso_core.errors import SourceFatal
 from flusso_core.model import TableName
 from flusso_core.schema.model import AggregateField, Field, IndexSchema, JoinField, ObjectField
 from flusso_source_postgres.catalogue import RelationKind
+from flusso_source_postgres.mismatch import mismatch
 from flusso_source_postgres.sql.pages import build_statement, keys_statement, page_statement
 from flusso_source_postgres.sql.resolve import Trigger, lookups, triggers
 from flusso_source_postgres.sql.rows import Tables
@@ -66,7 +67,7 @@ def compile_index(schema: IndexSchema, tables: Tables) -> CompiledIndex:
     """Compile a schema against the catalogue.
 
     Raises:
-        SourceFatal: a table or column is missing, or a key that is needed is not there. The
+        SchemaMismatch: a table or column is missing, or a key that is needed is not there. The
             message names the index and the schema file.
     """
     try:
@@ -87,8 +88,7 @@ def compile_index(schema: IndexSchema, tables: Tables) -> CompiledIndex:
             embedded=_embedded(completed.fields),
         )
     except SourceFatal as error:
-        where = f" ({schema.origin})" if schema.origin else ""
-        raise SourceFatal(f"index {schema.index!r}{where}: {error}") from error
+        raise mismatch(schema, str(error)) from error
 
 
 def table_names(schema: IndexSchema) -> frozenset[TableName]:
