@@ -24,10 +24,11 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def small_server() -> Iterator[OpenSearchServer]:
-    """A server of its own, to stop and start, that takes requests of up to 1 MB."""
+    """A server of its own, to stop and start, that takes requests of up to 1 MB, in a zone."""
     from flusso_sandbox.opensearch import OpenSearchServer
 
-    with OpenSearchServer(settings={"http.max_content_length": "1mb"}) as server:
+    settings = {"http.max_content_length": "1mb", "node.attr.zone": "a"}
+    with OpenSearchServer(settings=settings) as server:
         yield server
 
 
@@ -88,6 +89,25 @@ async def test_a_single_document_over_the_servers_limit_is_rejected(small_bench:
     entries: Any = await small_bench.hits(f"{small_bench.prefix}flusso_quarantine")
     (entry,) = entries.values()
     assert (entry["body"], entry["bytes"]) == (None, len(large.body or b""))
+
+
+async def test_a_cluster_that_takes_no_index_without_copies_gets_them(small_bench: Bench) -> None:
+    """While an index is filled it has none, unless there must be one in each zone."""
+    zones = "cluster.routing.allocation.awareness"
+    policy = {f"{zones}.attributes": "zone", f"{zones}.force.zone.values": "a,b"}
+    policy[f"{zones}.balance"] = "true"
+    cluster = small_bench.raw.cluster
+    await cluster.put_settings(body={"persistent": policy})
+    try:
+        sink = await small_bench.users(number_of_replicas=1)
+        found = await small_bench.raw.indices.get_settings(index=small_bench.data)
+        assert found[small_bench.data]["settings"]["index"]["number_of_replicas"] == "1"
+        await sink.release()
+        other = await small_bench.sink(number_of_replicas=2)
+        with pytest.raises(SinkFatal, match="total awareness attributes"):
+            await other.begin_generation(small_bench.mapping, 2)
+    finally:
+        await cluster.put_settings(body={"persistent": dict.fromkeys(policy)})
 
 
 async def test_a_server_that_restarts_is_written_to_again(

@@ -243,6 +243,15 @@ def is_block(kind: str) -> bool:
     return kind == "cluster_block_exception"
 
 
+def is_fixed_setting(error: TransportError) -> bool:
+    """Whether a setting was refused because an open index cannot be given another value of it.
+
+    There is no type of its own for it (`MetadataUpdateSettingsService`, `IndexScopedSettings`).
+    """
+    reason = str(error_body(error).get("reason", ""))
+    return "non dynamic settings" in reason or "final" in reason or "private" in reason
+
+
 def server_reason(error: TransportError) -> str:
     """The server's words for an error, with the root cause, shortened."""
     body = error_body(error)

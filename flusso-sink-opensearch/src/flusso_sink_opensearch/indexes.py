@@ -12,22 +12,25 @@ from opensearchpy.exceptions import NotFoundError, RequestError
 
 from flusso_core.errors import SinkFatal
 from flusso_core.model import IndexMapping, StateRecord
-from flusso_sink_opensearch import definition
-from flusso_sink_opensearch.client import Cluster, error_type
+from flusso_sink_opensearch.client import Cluster, error_type, is_fixed_setting
+from flusso_sink_opensearch.definition import Definition
 from flusso_sink_opensearch.naming import Names, generation_number, write_alias
-from flusso_sink_opensearch.options import OpenSearchOptions
+from flusso_sink_opensearch.settings import differing
 from flusso_sink_opensearch.state import move_write_alias, taken_over
 
 _log = logging.getLogger(__name__)
+
+_NO_SUCH_REPLICAS = {"validation_exception", "illegal_argument_exception"}
+"""What a cluster answers that balances copies over zones, to an index without copies."""
 
 
 class Indexes:
     """The generations of a deployment."""
 
-    def __init__(self, cluster: Cluster, names: Names, options: OpenSearchOptions) -> None:
+    def __init__(self, cluster: Cluster, names: Names, definition: Definition) -> None:
         self._cluster = cluster
         self._names = names
-        self._options = options
+        self._definition = definition
 
     async def begin(self, mapping: IndexMapping, generation: int, epoch: int) -> None:
         """Create the generation's index unless it is there, and let this run write to it."""
@@ -45,8 +48,8 @@ class Indexes:
         schema = self._names.schema(mapping.index, mapping.schema_hash)
         with self._cluster.errors(f"moving the alias {logical} to {name}"):
             indices = self._cluster.client.indices
-            interval = {"index": {"refresh_interval": self._options.refresh_interval}}
-            await indices.put_settings(index=name, body=interval)
+            settings = self._definition.settings(mapping).on_serving
+            await indices.put_settings(index=name, body={"index": settings})
             # Before the aliases move: a search never sees less than it did.
             await indices.refresh(index=name)
             actions: list[dict[str, dict[str, str]]] = []
@@ -136,23 +139,28 @@ class Indexes:
 
     def _digest(self, mapping: IndexMapping) -> str:
         """Tells whether what an index was made with is what it would be made with now."""
-        made = definition.settings(mapping, self._options)
-        fixed = [
-            definition.mappings(mapping, self._options), made["analysis"], made["number_of_shards"]
-        ]  # fmt: skip
+        fixed = [self._definition.mappings(mapping), self._definition.analysis(mapping)]
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
     async def _create(self, mapping: IndexMapping, name: str, epoch: int) -> bool:
         """Create the index, with this run's write alias on it from the first moment."""
         meta = {"flusso": {"index": mapping.index, "made_with": self._digest(mapping)}}
+        settings = self._definition.settings(mapping)
         body: dict[str, Any] = {
             "aliases": {write_alias(name, epoch): {"is_hidden": True}},
-            "mappings": {**definition.mappings(mapping, self._options), "_meta": meta},
-            "settings": {"index": definition.settings(mapping, self._options)},
+            "mappings": {**self._definition.mappings(mapping), "_meta": meta},
+            "settings": {"index": self._definition.seeding(mapping)},
         }
         with self._cluster.errors(f"creating the index {name}"):
             try:
-                await self._cluster.client.indices.create(index=name, body=body)
+                try:
+                    await self._cluster.client.indices.create(index=name, body=body)
+                except RequestError as error:
+                    if error_type(error) not in _NO_SUCH_REPLICAS:
+                        raise
+                    # It may be the missing copies that it does not take; else it says so again.
+                    body["settings"]["index"].update(settings.seeding_with_replicas)
+                    await self._cluster.client.indices.create(index=name, body=body)
             except RequestError as error:
                 if error_type(error) == "resource_already_exists_exception":
                     return False
@@ -161,20 +169,30 @@ class Indexes:
 
     async def _adopt(self, mapping: IndexMapping, name: str) -> None:
         """Bring an existing index in line with the options, as far as a live index can be."""
+        serves = name in await self._holders(self._names.logical(mapping.index))
+        settings = self._definition.settings(mapping)
+        wanted = settings.serving if serves else settings.seeding
         with self._cluster.errors(f"updating the settings of the index {name}"):
             indices = self._cluster.client.indices
-            settings: dict[str, object] = {
-                "number_of_replicas": self._options.number_of_replicas,
-                "gc_deletes": definition.settings(mapping, self._options)["gc_deletes"],
-            }
-            if name in await self._holders(self._names.logical(mapping.index)):
-                settings["refresh_interval"] = self._options.refresh_interval
-            await indices.put_settings(index=name, body={"index": settings})
+            answer = await indices.get_settings(index=name, params={"flat_settings": "true"})
+            fixed: list[str] = []
+            for setting in differing(wanted, answer[name]["settings"]):
+                try:
+                    await indices.put_settings(
+                        index=name, body={"index": {setting: wanted[setting]}}
+                    )
+                except RequestError as error:
+                    if not is_fixed_setting(error):
+                        raise
+                    fixed.append(setting)
             found = await indices.get_mapping(index=name)
         meta = found[name]["mappings"].get("_meta", {}).get("flusso", {})
         if meta.get("made_with") != self._digest(mapping):
+            fixed += ["auto_subfields or text_analysis"]
+        if fixed:
             _log.warning(
-                "the index %s was made with other options (auto_subfields, text_analysis or "
-                "number_of_shards); they take effect when the index is made anew",
+                "the index %s was made with other options, which a live index cannot be given "
+                "(%s); they take effect when the index is made anew",
                 name,
+                ", ".join(fixed),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from flusso_core import model
 from flusso_core.config import Secret, SecretUrl
 
 _OWN_SETTINGS = {
@@ -22,6 +24,25 @@ _OWN_SETTINGS = {
     "refresh_interval": "refresh_interval",
 }
 _DURATION = r"^(-1|[0-9]+(\.[0-9]+)?(nanos|micros|ms|s|m|h|d))$"
+
+
+def flat_settings(given: Mapping[str, model.JsonValue]) -> dict[str, model.JsonValue]:
+    """Index settings by their flat names: nested tables are joined by dots, `index.` is left out.
+
+    Raises:
+        ValueError: they say something about analysis.
+    """
+    flat: dict[str, model.JsonValue] = {}
+    for name, value in given.items():
+        short = name.removeprefix("index.")
+        if short.split(".", 1)[0] == "analysis":
+            msg = "analysis belongs to flusso; a field's `options` may name any built-in analyzer"
+            raise ValueError(msg)
+        if isinstance(value, Mapping):
+            flat.update(flat_settings({f"{name}.{key}": below for key, below in value.items()}))
+        else:
+            flat[short] = value
+    return flat
 
 
 class TextAnalysis(StrEnum):
@@ -142,15 +163,12 @@ class OpenSearchOptions(BaseModel):
 
     @field_validator("settings")
     @classmethod
-    def _one_place_each(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        settings = {name.removeprefix("index."): given for name, given in value.items()}
+    def _one_place_each(cls, value: dict[str, JsonValue]) -> dict[str, model.JsonValue]:
+        settings = flat_settings(value)
         for name, option in _OWN_SETTINGS.items():
             if name in settings:
                 msg = f"{name} is an option of the sink itself: write {option} beside `settings`"
                 raise ValueError(msg)
-        if "analysis" in settings or any(name.startswith("analysis.") for name in settings):
-            msg = "analysis belongs to flusso; a field's `options` may name any built-in analyzer"
-            raise ValueError(msg)
         return settings
 
     @model_validator(mode="after")

@@ -25,10 +25,11 @@ from flusso_sink_opensearch.bulk import (
 )
 from flusso_sink_opensearch.client import Cluster, create_client
 from flusso_sink_opensearch.connection import Connection
+from flusso_sink_opensearch.definition import Definition
 from flusso_sink_opensearch.health import check_cluster
 from flusso_sink_opensearch.indexes import Indexes
 from flusso_sink_opensearch.naming import Names, write_alias
-from flusso_sink_opensearch.options import MissingIndexPolicy, OpenSearchOptions
+from flusso_sink_opensearch.options import MissingIndexPolicy
 from flusso_sink_opensearch.quarantine import Quarantine
 from flusso_sink_opensearch.state import Meta, StoredRecord, taken_over
 from flusso_sink_opensearch.trial import Trial
@@ -43,7 +44,9 @@ _OTHER_CONNECTIONS = 4
 class OpenSearchSink(Sink):
     """Keeps documents in an OpenSearch cluster, with its memory in the same cluster."""
 
-    def __init__(self, options: OpenSearchOptions, connection: Connection, *, prefix: str) -> None:
+    def __init__(self, connection: Connection, definition: Definition, *, prefix: str) -> None:
+        options = definition.options
+        self._definition = definition
         self._options = options
         self._connection = connection
         self._names = Names(prefix)
@@ -78,7 +81,8 @@ class OpenSearchSink(Sink):
                 self._options,
                 connections=MOST_IN_FLIGHT + _OTHER_CONNECTIONS,
             )
-            self._parts = _Parts(Cluster(client, self._connection), self._names, self._options)
+            cluster = Cluster(client, self._connection)
+            self._parts = _Parts(cluster, self._names, self._definition)
 
     async def close(self) -> None:
         """Close the client."""
@@ -200,7 +204,7 @@ class OpenSearchSink(Sink):
 
     async def check_index(self, mapping: IndexMapping) -> Sequence[Finding]:
         """The fields that the cluster would refuse, tried without making anything."""
-        return await Trial(self._open.cluster, self._names, self._options).check(mapping)
+        return await Trial(self._open.cluster, self._names, self._definition).check(mapping)
 
     @property
     def _open(self) -> _Parts:
@@ -262,10 +266,11 @@ class OpenSearchSink(Sink):
 class _Parts:
     """What an open sink is made of."""
 
-    def __init__(self, cluster: Cluster, names: Names, options: OpenSearchOptions) -> None:
+    def __init__(self, cluster: Cluster, names: Names, definition: Definition) -> None:
+        options = definition.options
         self.cluster = cluster
         self.meta = Meta(cluster, names)
-        self.indexes = Indexes(cluster, names, options)
+        self.indexes = Indexes(cluster, names, definition)
         self.writer = BulkWriter(cluster, options)
         self.quarantine = Quarantine(
             cluster, names, limit=options.quarantine_limit, max_bytes=options.max_bytes

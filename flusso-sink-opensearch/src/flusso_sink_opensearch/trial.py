@@ -10,9 +10,8 @@ from opensearchpy.exceptions import AuthorizationException, RequestError
 
 from flusso_core.model import Finding, IndexMapping, MappedField, Severity
 from flusso_sink_opensearch.client import Cluster, error_body, error_type, is_block
-from flusso_sink_opensearch.definition import mappings, settings
+from flusso_sink_opensearch.definition import Definition
 from flusso_sink_opensearch.naming import Names
-from flusso_sink_opensearch.options import OpenSearchOptions
 
 _TEMPLATE_PRIORITY = 2**31 - 1  # above every template that there may be for such names
 
@@ -28,10 +27,10 @@ class Trial:
     keeps nothing.
     """
 
-    def __init__(self, cluster: Cluster, names: Names, options: OpenSearchOptions) -> None:
+    def __init__(self, cluster: Cluster, names: Names, definition: Definition) -> None:
         self._cluster = cluster
         self._names = names
-        self._options = options
+        self._definition = definition
 
     async def check(self, mapping: IndexMapping) -> Sequence[Finding]:
         """The fields that the cluster refuses, or else what it has against the whole.
@@ -95,8 +94,8 @@ class Trial:
             "index_patterns": [self._names.data(mapping.index, mapping.schema_hash, 1)],
             "priority": _TEMPLATE_PRIORITY,
             "template": {
-                "mappings": mappings(mapping, self._options),
-                "settings": {"index": settings(mapping, self._options)},
+                "mappings": self._definition.mappings(mapping),
+                "settings": {"index": self._definition.seeding(mapping)},
             },
         }
         with self._cluster.errors(f"trying the index {mapping.index!r}"):
