@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from flusso_core.testing.benches import MemoryQueueBench, MemorySinkBench
-from flusso_core.testing.conformance import QueueConformance, SinkConformance
+from flusso_core.testing.benches import MemoryQueueBench, MemorySinkBench, MemorySourceBench
+from flusso_core.testing.conformance import (
+    BuilderConformance,
+    CaptureConformance,
+    QueueConformance,
+    SinkConformance,
+)
 
 
 class TestMemorySink(SinkConformance):
@@ -18,3 +23,15 @@ class TestMemoryQueue(QueueConformance):
     @pytest.fixture
     def bench(self) -> MemoryQueueBench:
         return MemoryQueueBench()
+
+
+class TestMemoryCapture(CaptureConformance):
+    @pytest.fixture
+    def bench(self) -> MemorySourceBench:
+        return MemorySourceBench(hidden=True)
+
+
+class TestMemoryBuilder(BuilderConformance):
+    @pytest.fixture
+    def bench(self) -> MemorySourceBench:
+        return MemorySourceBench()

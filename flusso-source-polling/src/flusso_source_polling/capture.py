@@ -67,18 +67,22 @@ class PollingCapture(ChangeCapture):
     async def close(self) -> None:
         """End the snapshot."""
         database, self._database = self._database, None
+        self._picture = {}
         if database is not None:
             snapshots.unregister(snapshots.scope(database, self._schemas), self._shared)
             await asyncio.to_thread(self._shared.close)
 
     async def provision(self, *, temporary: bool) -> None:
-        """Take the first picture; from now on every difference to it is a change.
+        """Take the first picture; from now on every difference to it is a change. Again, it does
+        nothing.
 
         Raises:
             SourceUnavailable: the database is not there.
             SourceFatal: it cannot be polled, or a schema does not fit its tables.
         """
         database = self._opened()
+        if self._picture:  # another one would forget what has changed since
+            return
         snapshots.register(snapshots.scope(database, self._schemas), self._shared)
         await self._in_thread(self._begin, database)
         self._delivered = self._confirmed = self._position()

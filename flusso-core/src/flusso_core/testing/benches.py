@@ -5,15 +5,31 @@ They are the shortest examples of what an author gives.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from flusso_core.errors import SinkUnavailable
-from flusso_core.interfaces import Queue, Sink
-from flusso_core.model import DocumentId, IndexMapping
+from flusso_core.errors import SinkUnavailable, SourceUnavailable
+from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
+from flusso_core.model import Change, DocumentId, IndexMapping
 from flusso_core.queue.memory import MemoryQueue
-from flusso_core.testing.conformance import QueueBench, SinkBench, exact_json
+from flusso_core.testing.conformance import (
+    PARENTS,
+    Delete,
+    Put,
+    QueueBench,
+    Rekey,
+    Rows,
+    SinkBench,
+    SourceBench,
+    Truncate,
+    Write,
+    exact_json,
+)
+from flusso_core.testing.database import MemoryBuilder, MemoryCapture, MemoryDatabase
 from flusso_core.testing.sink import MemoryDestination, MemorySink
+
+_HIDDEN_SECONDS = 0.01
 
 
 class MemorySinkBench(SinkBench):
@@ -90,3 +106,76 @@ class MemoryQueueBench(QueueBench):
         if not isinstance(queue, MemoryQueue):
             raise TypeError(f"no queue of this bench: {queue!r}")
         return queue.held
+
+
+class MemorySourceBench(SourceBench):
+    """A `MemoryDatabase`, whose commits can be in the stream before snapshots see them.
+
+    Args:
+        capture: makes a capture of the database; the class under test.
+        builder: makes a builder of the database; the class under test.
+        hidden: snapshots see a commit a little later than the stream has it.
+    """
+
+    def __init__(
+        self,
+        capture: Callable[..., ChangeCapture] = MemoryCapture,
+        builder: Callable[..., DocumentBuilder] = MemoryBuilder,
+        *,
+        hidden: bool = False,
+    ) -> None:
+        self.database = MemoryDatabase()
+        self._model = Rows()
+        self._hidden = hidden
+        self._capture = capture
+        self._builder = builder
+        self._lost = False
+
+    def capture(self) -> ChangeCapture:
+        """A capture whose connection can be lost."""
+        return self._capture(self.database, fault=self._fault)
+
+    def builder(self) -> DocumentBuilder:
+        """A builder of the database."""
+        return self._builder(self.database, chunk=100)
+
+    async def commit(self, *writes: Write) -> None:
+        """In the stream at once; visible now or a little later."""
+        changes = [change for write in writes for change in self._changes(write)]
+        self.database.commit(*changes, hidden=self._hidden)
+        if self._hidden:
+            asyncio.get_running_loop().call_later(_HIDDEN_SECONDS, self.database.reveal)
+
+    async def roll_back(self, *writes: Write) -> None:
+        """It only moves the log on, as a transaction of other tables does."""
+        self.database.commit()
+
+    async def rows(self) -> Rows:
+        """Straight from the dictionaries."""
+        return Rows(dict(self.database.parents), dict(self.database.children))
+
+    async def disconnect(self) -> None:
+        """The next delivery fails."""
+        self._lost = True
+        self.database.commit()
+
+    def _fault(self) -> None:
+        lost, self._lost = self._lost, False
+        if lost:
+            raise SourceUnavailable("the connection was lost")
+
+    def _changes(self, write: Write) -> Sequence[Change]:
+        database, root = self.database, write.table == PARENTS
+        put = database.put_parent if root else database.put_child
+        delete = database.delete_parent if root else database.delete_child
+        rows = dict(self._model.parents if root else self._model.children)
+        self._model.apply([write])
+        match write:
+            case Put():
+                return [put(write.key, write.value)]
+            case Delete():
+                return [delete(write.key)]
+            case Rekey():
+                return [delete(write.old), put(write.new, rows[write.old])]
+            case Truncate():
+                return [database.truncate(write.table)]

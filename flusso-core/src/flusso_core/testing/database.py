@@ -345,7 +345,7 @@ class MemoryBuilder(DocumentBuilder):
         """Divide the keys evenly."""
         self._fault()
         keys = sorted(self._database.parents)
-        step = max(1, len(keys) // count)
+        step = max(1, -(-len(keys) // count))
         bounds: list[Key | None] = [None, *((key,) for key in keys[step::step]), None]
         return [KeyRange(low, high) for low, high in pairwise(bounds)]
 

@@ -8,13 +8,43 @@ from flusso_core.testing.conformance.promise import BrokenPromise, Impossible
 from flusso_core.testing.conformance.queue import QueueBench, QueueConformance
 from flusso_core.testing.conformance.samples import exact_json
 from flusso_core.testing.conformance.sink import SinkBench, SinkConformance
+from flusso_core.testing.conformance.source import (
+    CHILDREN,
+    PARENTS,
+    SCHEMA,
+    TABLES,
+    BuilderConformance,
+    CaptureConformance,
+    Delete,
+    Put,
+    Rekey,
+    Rows,
+    SourceBench,
+    Truncate,
+    Write,
+    statement,
+)
 
 __all__ = [
+    "CHILDREN",
+    "PARENTS",
+    "SCHEMA",
+    "TABLES",
     "BrokenPromise",
+    "BuilderConformance",
+    "CaptureConformance",
+    "Delete",
     "Impossible",
+    "Put",
     "QueueBench",
     "QueueConformance",
+    "Rekey",
+    "Rows",
     "SinkBench",
     "SinkConformance",
+    "SourceBench",
+    "Truncate",
+    "Write",
     "exact_json",
+    "statement",
 ]
