@@ -24,13 +24,14 @@ pluggy serves for registration and events; nothing calls a hook once a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import pluggy
 from pydantic import BaseModel
 
+from flusso_core.catalogue import CatalogueTable
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
 from flusso_core.model import IndexMapping, JsonValue
 from flusso_core.observe.observer import Observer
@@ -106,11 +107,17 @@ class CapturePlugin:
 
 @dataclass(frozen=True, slots=True)
 class BuilderPlugin:
-    """Registers a document builder: its name (the `type` in the config), options and factory."""
+    """Registers a document builder: its name (the `type` in the config), options and factory.
+
+    Attributes:
+        introspect: reads the source's catalogue, for `flusso init`: every table that the options'
+            role may read. The context has no schemas yet.
+    """
 
     name: str
     options: type[BaseModel]
     create: Callable[[SourceContext[Any]], DocumentBuilder]
+    introspect: Callable[[SourceContext[Any]], Awaitable[Sequence[CatalogueTable]]] | None = None
     api: int = PLUGIN_API
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from flusso_core.catalogue import CatalogueTable
 from flusso_core.hookspecs import BuilderPlugin, CapturePlugin, SourceContext, hookimpl
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder
 from flusso_source_postgres.options import PostgresOptions
@@ -21,7 +24,9 @@ def flusso_capture() -> CapturePlugin:
 @hookimpl
 def flusso_builder() -> BuilderPlugin:
     """Register the builder that assembles documents inside the database."""
-    return BuilderPlugin(name="postgres", options=PostgresOptions, create=_create_builder)
+    return BuilderPlugin(
+        name="postgres", options=PostgresOptions, create=_create_builder, introspect=_introspect
+    )
 
 
 # psycopg is imported by these modules only: listing plugins and `--help` stay fast.
@@ -37,3 +42,9 @@ def _create_builder(context: SourceContext[PostgresOptions]) -> DocumentBuilder:
     from flusso_source_postgres.builder import PostgresBuilder
 
     return PostgresBuilder(context)
+
+
+async def _introspect(context: SourceContext[PostgresOptions]) -> Sequence[CatalogueTable]:
+    from flusso_source_postgres.introspection import introspect
+
+    return await introspect(context.options)

@@ -30,6 +30,7 @@ class LazyCommand:
 COMMANDS: Mapping[str, LazyCommand] = {
     "build": LazyCommand("flusso_core.cli.build", "Compile config and schemas into one lock file."),
     "check": LazyCommand("flusso_core.cli.check", "Check files, plugins, source and sinks."),
+    "init": LazyCommand("flusso_core.cli.init", "Write a first deployment from a database."),
     "mapping": LazyCommand(
         "flusso_core.cli.mapping",
         "Print the fields of an index and what sinks make of them.",
