@@ -176,6 +176,11 @@ class Plan:
             failures=self.deployment.failures,
             gaps=self.deployment.gaps,
             queue=self.make_queue,
+            detach_after={
+                name: sink.detach_after
+                for name, sink in self.deployment.sinks.items()
+                if sink.detach_after is not None
+            },
             observer=_observers(observer or NoopObserver()),
             backfill_workers=self._workers("backfill_workers"),
             build_workers=self._workers("build_workers"),
@@ -267,9 +272,6 @@ def _tell_what_is_missing(deployment: Deployment) -> None:
     for index in deployment.indexes:
         if index.sweep_interval is not None:
             logger.warning("the index %s has no sweeps yet: sweep_interval is idle", index.name)
-    for name, sink in deployment.sinks.items():
-        if sink.detach_after is not None:
-            logger.warning("the sink %s is never detached yet: detach_after is idle", name)
 
 
 def _valid_prefix(prefix: str, over: Overrides) -> str:

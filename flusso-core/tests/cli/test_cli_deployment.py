@@ -85,13 +85,10 @@ def test_a_prefix_that_no_index_can_have_is_refused(place: Place) -> None:
 
 
 def test_keys_without_effect_are_told(place: Place) -> None:
-    place.sink["detach_after"] = "1h"
-    place.write()
     config = place.folder / "flusso.toml"
     config.write_text(config.read_text() + 'sweep_interval = "1h"\n')
     done = place.run("check", "--offline")
     assert done.returncode == ExitCode.OK
-    assert "detach_after is idle" in done.stderr
     assert "sweep_interval is idle" in done.stderr
 
 

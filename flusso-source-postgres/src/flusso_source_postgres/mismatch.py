@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from flusso_core.errors import SchemaMismatch
@@ -16,7 +16,7 @@ def mismatch(schema: IndexSchema, what: str) -> SchemaMismatch:
 
 
 @contextmanager
-def reading(schema: IndexSchema) -> Iterator[None]:
+def reading(schema: IndexSchema) -> Generator[None, None, None]:
     """Take a statement that the server refuses for a mismatch of the index that it reads.
 
     Raises:

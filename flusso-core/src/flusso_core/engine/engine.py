@@ -6,21 +6,22 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from flusso_core.engine.groups import first_leaf
+from flusso_core.engine.keeper import CLOSING_SECONDS, Keeper
 from flusso_core.engine.lane import Lane, LaneSettings
+from flusso_core.engine.racing import unless
 from flusso_core.engine.retry import Retrier, RetryPolicy
-from flusso_core.errors import EngineError, SinkError, SourceUnavailable
+from flusso_core.engine.stream import Stream
+from flusso_core.errors import EngineError, SourceUnavailable
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Edge, Queue, Sink
-from flusso_core.model import ChangeBatch, UnfitIndex
+from flusso_core.model import UnfitIndex
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
-
-_RELEASE_SECONDS = 2.0
-"""A destination that does not answer keeps no run from ending; its lease ends by itself."""
 
 
 class Engine:
@@ -46,10 +47,12 @@ class Engine:
         queue: makes a lane's queue, given the sink's name.
         observer: hears everything.
         retries: bounds of the back-off for what passes by itself.
+        detach_after: sink's name to the seconds that it may be silent before it no longer holds
+            the source; one that is not named holds it for ever.
         backfill_workers: pages of a seed that are read at once, a lane.
         build_workers: builds at once, a lane.
         skip_backfill: take every index for seeded without reading its rows.
-        drain_seconds: how long `stop` lets flights land.
+        drain_seconds: how long a stop may take, however many sinks answer nothing any more.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Engine:
         queue: Callable[[str], Queue] | None = None,
         observer: Observer | None = None,
         retries: RetryPolicy | None = None,
+        detach_after: Mapping[str, float] | None = None,
         backfill_workers: int = 2,
         build_workers: int = 2,
         skip_backfill: bool = False,
@@ -77,7 +81,9 @@ class Engine:
         self._sinks = dict(sinks)
         self._queue = queue or _memory_queue
         self._observer = observer or NoopObserver()
+        self._retries = retries
         self._retrier = Retrier(self._observer, retries)
+        self._detach_after = dict(detach_after or {})
         self._settings = LaneSettings(
             batching=batching or BatchPolicy(),
             bounds=bounds or Bounds(),
@@ -88,9 +94,9 @@ class Engine:
             skip_backfill=skip_backfill,
         )
         self._drain_seconds = drain_seconds
-        self._lanes: list[Lane] = []
+        self._stream = Stream(capture, self._retrier, self._observer)
+        self._keepers: list[Keeper] = []
         self._stop = asyncio.Event()
-        self._stored = asyncio.Event()
         self._stopped: dict[str, str] = {}
         self._nothing_left = asyncio.Event()
 
@@ -112,10 +118,10 @@ class Engine:
         self._observer.phase(Phase.STARTING)
         try:
             async with AsyncExitStack() as stack:
-                if await self._unless_stopped(self._start(stack)):
+                if await unless(self._stop, self._start(stack)):
                     await self._run(once=once, backfill_only=backfill_only)
-                    if self._stopped and (once or backfill_only):
-                        raise EngineError(self._what_stopped())
+                    if once or backfill_only:
+                        self._require_all()
         except ExceptionGroup as group:
             error = first_leaf(group)
             raise error from error.__cause__
@@ -124,98 +130,105 @@ class Engine:
 
     async def _run(self, *, once: bool, backfill_only: bool) -> None:
         async with asyncio.TaskGroup() as tasks:
-            capture = tasks.create_task(self._follow())
-            confirming = tasks.create_task(self._confirm())
-            lanes = [tasks.create_task(lane.run()) for lane in self._lanes]
+            following = tasks.create_task(self._stream.follow())
+            confirming = tasks.create_task(self._stream.confirm_for_ever())
+            keeping = [tasks.create_task(keeper.run()) for keeper in self._keepers]
             goal = tasks.create_task(self._reach(once=once, backfill_only=backfill_only))
             watching = tasks.create_task(self._end_without_indexes())
             await self._stop.wait()
             goal.cancel()
             watching.cancel()
-            await asyncio.gather(*(lane.drain(self._drain_seconds) for lane in self._lanes))
-            await asyncio.wait(lanes)
+            await asyncio.gather(*(keeper.drain(self._lane_seconds) for keeper in self._keepers))
+            await asyncio.wait(keeping)
             confirming.cancel()
-            await self._confirm_stored()
-            capture.cancel()
+            with suppress(SourceUnavailable):  # what is not confirmed comes again
+                await self._stream.confirm()
+            following.cancel()
 
-    # Start
+    async def _reach(self, *, once: bool, backfill_only: bool) -> None:
+        """See to it that a job ends when it is done."""
+        self._observer.phase(Phase.BACKFILLING)
+        for keeper in self._keepers:
+            await keeper.reach(Lane.seeded)
+        self._observer.phase(Phase.LIVE)
+        if once:
+            head = await self._retrier.run("asking the source", self._capture.head)
+            for keeper in self._keepers:
+                await keeper.reach(lambda lane: lane.reached(head))
+                await keeper.reach(Lane.seeded)  # again: a truncate on the way begins a seed
+        if once or backfill_only:
+            self.stop()
+
+    # Start and end
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        """Open the edges, prepare the source, and settle with each sink how it goes on."""
-        edges: list[tuple[str, Edge]] = [
+        """Open source and builder, prepare the source, and begin to keep the sinks."""
+        edges: tuple[tuple[str, Edge], ...] = (
             ("the source", self._capture),
             ("the document builder", self._builder),
-            *self._sinks.items(),
-        ]
+        )
         for name, edge in edges:
             stack.push_async_callback(edge.close)
             await self._retrier.run(f"connecting {name}", edge.open)
+        for unfit in self._builder.unfit():
+            self._stop_index(unfit)
+        if self._nothing_left.is_set():
+            raise EngineError(self._what_stopped())
         ephemeral = not any(sink.capabilities.records for sink in self._sinks.values())
         await self._retrier.run(
             "preparing the source", lambda: self._capture.provision(temporary=ephemeral)
         )
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        for unfit in self._builder.unfit():
-            self._stop_index(unfit)
-        if self._nothing_left.is_set():
-            raise EngineError(self._what_stopped())
-        self._lanes = [
-            Lane(
+        self._keepers = [
+            Keeper(
                 name,
+                sink,
+                owner=owner,
                 capture=self._capture,
-                builder=self._builder,
-                sink=sink,
-                queue=self._queue(name),
-                settings=self._settings,
-                retrier=self._retrier,
+                stream=self._stream,
+                make_queue=partial(self._queue, name),
+                make_lane=partial(self._make_lane, name, sink),
+                retries=self._retries,
                 observer=self._observer,
-                stored=self._stored.set,
-                stopped=self._stopped.keys(),
-                unfit=self._stop_index,
+                detach_after=self._detach_after.get(name),
             )
             for name, sink in self._sinks.items()
         ]
-        for lane, sink in zip(self._lanes, self._sinks.values(), strict=True):
-            stack.push_async_callback(_release, sink)
-            await lane.acquire(owner)
-        # Only now: while this run waited for another one to end, that one moved the stream.
-        identity = await self._retrier.run("identifying the source", self._capture.identity)
-        confirmed = await self._retrier.run("asking the source", self._capture.confirmed)
-        self._delivered = self._confirmed = confirmed
-        for lane in self._lanes:
-            await lane.prepare(identity, confirmed)
+        stack.push_async_callback(self._close_sinks)
+        self._stream.lead_to(self._keepers)
 
-    async def _reach(self, *, once: bool, backfill_only: bool) -> None:
-        """Seeds may begin when the source has settled; then see to it that a job ends."""
-        self._observer.phase(Phase.BACKFILLING)
-        await self._retrier.run("settling", self._capture.wait_settled)
-        for lane in self._lanes:
-            lane.begin_seeding()
-        for lane in self._lanes:
-            await lane.seeded()
-        self._observer.phase(Phase.LIVE)
-        if once:
-            head = await self._retrier.run("asking the source", self._capture.head)
-            for lane in self._lanes:
-                await lane.reached(head)
-                await lane.seeded()  # again: a truncate on the way begins a seed
-        if once or backfill_only:
-            self.stop()
+    def _make_lane(
+        self, name: str, sink: Sink, queue: Queue, epoch: int, retrier: Retrier, observer: Observer
+    ) -> Lane:
+        return Lane(
+            name,
+            capture=self._capture,
+            builder=self._builder,
+            sink=sink,
+            queue=queue,
+            epoch=epoch,
+            settings=self._settings,
+            retrier=retrier,
+            observer=observer,
+            stored=self._stream.check,
+            stopped=self._stopped.keys(),
+            unfit=self._stop_index,
+        )
 
-    async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
-        """Do the work; give it up when `stop` is called. Returns whether it was done."""
-        working = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
-                return True
-            return False
-        finally:
-            working.cancel()
-            stopping.cancel()
-            await asyncio.wait((working, stopping))
+    async def _close_sinks(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for keeper in self._keepers:
+                tasks.create_task(keeper.close())
+
+    @property
+    def _lane_seconds(self) -> float:
+        """How long lanes may drain, so that closing the sinks is within the bound as well."""
+        return max(self._drain_seconds - CLOSING_SECONDS, self._drain_seconds / 2)
+
+    @property
+    def _lanes(self) -> Sequence[Lane]:
+        """The lanes that are up."""
+        return [keeper.lane for keeper in self._keepers if keeper.lane is not None]
 
     # Indexes that stop
 
@@ -236,6 +249,14 @@ class Engine:
         if self._stopped.keys() == served:
             self._nothing_left.set()
 
+    def _require_all(self) -> None:
+        """A job is done only where every index is right at every sink."""
+        if self._stopped:
+            raise EngineError(self._what_stopped())
+        detached = [keeper.name for keeper in self._keepers if keeper.detached]
+        if detached:
+            raise EngineError(f"not everything was written: {', '.join(detached)} was detached")
+
     async def _end_without_indexes(self) -> None:
         await self._nothing_left.wait()
         raise EngineError(self._what_stopped())
@@ -246,52 +267,7 @@ class Engine:
         few = len(self._stopped) == 1
         return f"{'an index has' if few else 'indexes have'} stopped and will miss changes: {named}"
 
-    # Changes
-
-    async def _follow(self) -> None:
-        while True:
-            await self._retrier.run("following changes", self._follow_once)
-
-    async def _follow_once(self) -> None:
-        """Follow the stream. A connection that brought something is replaced at once when lost."""
-        before = self._delivered
-        try:
-            await self._capture.live(self._delivered, self._put)
-            raise SourceUnavailable("the change stream ended by itself")
-        except SourceUnavailable as error:
-            if self._delivered == before:
-                raise
-            self._observer.retrying("following changes", error, 0.0)
-
-    async def _put(self, batch: ChangeBatch) -> None:
-        if batch.changes:
-            self._observer.captured(len(batch.changes))
-        for lane in self._lanes:
-            await lane.queue.put(batch)
-        if batch.position is not None:
-            self._delivered = batch.position
-
-    async def _confirm(self) -> None:
-        while True:
-            await self._stored.wait()
-            self._stored.clear()
-            await self._confirm_stored()
-
-    async def _confirm_stored(self) -> None:
-        position = min(lane.position for lane in self._lanes)
-        if position > self._confirmed:
-            await self._capture.confirm(position)
-            self._confirmed = position
-            self._observer.confirmed(position)
-
 
 def _memory_queue(lane: str) -> Queue:
     del lane
     return MemoryQueue()
-
-
-async def _release(sink: Sink) -> None:
-    """Give up the lease if that can be done: otherwise it expires by itself."""
-    with suppress(SinkError, TimeoutError):
-        async with asyncio.timeout(_RELEASE_SECONDS):
-            await sink.release()

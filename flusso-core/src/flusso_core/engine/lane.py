@@ -38,15 +38,12 @@ logger = logging.getLogger(__name__)
 _STORE_SECONDS = 1.0
 """State records are stored this often while something moves: it is what a restart repeats."""
 
-_RECORD_SHARE = 0.25
+_RECORD_SHARE = 0.3
 """Of the time that a drain may take, this much is kept for storing the records."""
 
 _DEBTS_PER_DOCUMENT = 4
 """Rows that change again and again while the destination is down make no more documents dirty,
 but owe them to ever more batches: that is bounded too, as a multiple of `max_dirty`."""
-
-_RENEW_SECONDS = 5.0
-"""A third of the lease, so that two renewals may fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,8 @@ class LaneSettings:
 class Lane:
     """Keeps one destination in step.
 
-    The engine calls `acquire` and `prepare`, then runs `run` in a task; `begin_seeding` once the
-    source has settled; `drain` to stop.
+    Its keeper calls `prepare`, then runs `run`; `begin_seeding` once the source has settled;
+    `drain` to stop.
 
     Args:
         name: the sink's name.
@@ -74,6 +71,7 @@ class Lane:
         builder: finds and reads documents.
         sink: the destination.
         queue: from where the batches come.
+        epoch: of this writer at the destination.
         settings: bounds and policies.
         retrier: how failures that pass are tried again.
         observer: hears everything.
@@ -90,6 +88,7 @@ class Lane:
         builder: DocumentBuilder,
         sink: Sink,
         queue: Queue,
+        epoch: int,
         settings: LaneSettings,
         retrier: Retrier,
         observer: Observer,
@@ -98,7 +97,8 @@ class Lane:
         unfit: Callable[[UnfitIndex], None],
     ) -> None:
         self.name = name
-        self.queue = queue
+        self._queue = queue
+        self._epoch = epoch
         self._capture = capture
         self._builder = builder
         self._sink = sink
@@ -124,12 +124,8 @@ class Lane:
 
     # Start
 
-    async def acquire(self, owner: str) -> None:
-        """Become the writer; may wait long, for another run."""
-        self._epoch = await self._try("becoming the writer", lambda: self._sink.acquire(owner))
-
     async def prepare(self, identity: StreamIdentity, confirmed: Position) -> None:
-        """Settle with the destination how each index goes on. Both are of after `acquire`."""
+        """Settle with the destination how each index goes on. Both are of after the lease."""
         self._watermark = Watermark(confirmed)
         self._records = Records(
             self.name,
@@ -177,12 +173,13 @@ class Lane:
         """Keep the destination in step until `drain`."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._renewing = tasks.create_task(self._renew())
             self._recording = tasks.create_task(self._records.keep_stored(_STORE_SECONDS))
             self._intake = tasks.create_task(self._take_in())
             self._workers = [
                 tasks.create_task(self._flights.work()) for _ in range(self._flights.count)
             ]
+            for index in self._stopped:  # some may have stopped since the records were loaded
+                self.stop_index(index)
             for index in self._records.unseeded():
                 self._start_seed(index)
             self._check_seeded()
@@ -226,7 +223,6 @@ class Lane:
         with suppress(SinkUnavailable, TimeoutError):
             async with asyncio.timeout(seconds * _RECORD_SHARE):
                 await self._records.store()
-        self._renewing.cancel()
 
     # The way of a batch
 
@@ -237,7 +233,7 @@ class Lane:
 
     async def _gather(self) -> None:
         """Fill the batcher until its batch closes."""
-        batcher, queue = self._batcher, self.queue
+        batcher, queue = self._batcher, self._queue
         if batcher.empty:
             batcher.add(await queue.get(), time.monotonic())
         while not batcher.full and (batch := queue.get_nowait()) is not None:
@@ -376,13 +372,6 @@ class Lane:
     def _check_seeded(self) -> None:
         if not self._records.unseeded():
             self._all_seeded.set()
-
-    # Upkeep
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(_RENEW_SECONDS)
-            await self._try("renewing the lease", self._sink.renew)
 
     async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
         return await self._retrier.run(f"{self.name}: {what}", operation)

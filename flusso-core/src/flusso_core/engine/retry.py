@@ -47,6 +47,7 @@ class Retrier:
         operation: Callable[[], Awaitable[T]],
         *,
         ending: asyncio.Event | None = None,
+        recovers: bool = True,
     ) -> T:
         """Run `operation` until it raises neither `SourceUnavailable` nor `SinkUnavailable`.
 
@@ -54,6 +55,7 @@ class Retrier:
             what: names it to the observer.
             operation: is called anew for each attempt.
             ending: once it is set, nothing waits for the next attempt any more.
+            recovers: whether it works again when it returns; otherwise the caller tells.
         """
         failures = 0
 
@@ -83,6 +85,6 @@ class Retrier:
             reraise=True,
         )
         result: T = await attempts(attempt)
-        if failures and not (ending and ending.is_set()):
+        if recovers and failures and not (ending and ending.is_set()):
             self._observer.recovered(what)
         return result

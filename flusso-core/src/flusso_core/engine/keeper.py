@@ -1,0 +1,231 @@
+"""Keeping one sink: opening and acquiring it on its own, and its lane up, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
+
+from flusso_core.engine.lane import Lane
+from flusso_core.engine.pulse import Pulse
+from flusso_core.engine.racing import unless
+from flusso_core.engine.retry import Retrier, RetryPolicy
+from flusso_core.engine.stream import Stream
+from flusso_core.errors import SinkError
+from flusso_core.interfaces import ChangeCapture, Queue, Sink
+from flusso_core.model import ChangeBatch, Position
+from flusso_core.observe.observer import FanOut, Observer
+
+T = TypeVar("T")
+
+MakeLane: TypeAlias = Callable[[Queue, int, Retrier, Observer], Lane]
+"""Makes a lane over a queue, under an epoch, with its own retrier and observer."""
+
+CLOSING_SECONDS = 2.0
+"""How long giving up the lease and closing a sink may take together."""
+
+_RENEW_SECONDS = 5.0
+"""A third of the lease, so that two renewals may fail."""
+
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether a sink has been silent for too long."""
+
+
+class Keeper:
+    """Keeps the lane of one sink, whatever becomes of the sink.
+
+    It holds the source from the beginning: its queue takes what the stream delivers, also while
+    the sink is down or another run has its lease. A sink that stays silent for `detach_after`
+    seconds is *detached*: it holds nothing any more and gets nothing. When it answers again, its
+    lane joins the stream between two commits; what it has missed is a gap.
+
+    Args:
+        name: the sink's name.
+        sink: the destination.
+        owner: names this run to whoever waits for the lease.
+        capture: for the settling wait.
+        stream: what the lane follows.
+        make_queue: makes a lane's queue.
+        make_lane: makes the lane.
+        retries: bounds of the back-off.
+        observer: hears everything.
+        detach_after: seconds of silence; `None`: it is never detached.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        *,
+        owner: str,
+        capture: ChangeCapture,
+        stream: Stream,
+        make_queue: Callable[[], Queue],
+        make_lane: MakeLane,
+        retries: RetryPolicy | None,
+        observer: Observer,
+        detach_after: float | None,
+    ) -> None:
+        self.name = name
+        self._sink = sink
+        self._owner = owner
+        self._capture = capture
+        self._stream = stream
+        self._make_queue = make_queue
+        self._make_lane = make_lane
+        self._detach_after = detach_after
+        self._pulse = Pulse(asyncio.get_running_loop().time)
+        self._observer = FanOut((observer, self._pulse))
+        self._retrier = Retrier(self._observer, retries)
+        self._queue = make_queue()
+        self._start: Position | None = None
+        self._lane: Lane | None = None
+        self._moved = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self._draining = False
+        self.detached = False
+
+    # What the stream sees
+
+    @property
+    def position(self) -> Position | None:
+        """Up to where the source may be told; `None`: the sink does not hold it."""
+        return self._start if self._lane is None else self._lane.position
+
+    async def put(self, batch: ChangeBatch) -> None:
+        """Take a batch; blocks while there is no room."""
+        await self._queue.put(batch)
+
+    def hold(self, start: Position) -> None:
+        """Hold the source at `start`, unless the sink has been given up already."""
+        if not self.detached:
+            self._start = start
+
+    def restart(self, start: Position) -> None:
+        """The stream goes on from `start`: the lane comes up anew, and finds what it missed."""
+        self._start = start
+        self._queue = self._make_queue()
+        self._lane = None
+        self._leaving.set()
+
+    # What the engine asks
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane while it is up."""
+        return self._lane
+
+    async def run(self) -> None:
+        """Keep the lane up until `drain`."""
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._watch())
+            while not await unless(self._leaving, self._stay()):
+                if self._draining:
+                    break
+                self._leaving.clear()
+                await self._release(CLOSING_SECONDS)
+            watching.cancel()
+
+    async def reach(self, goal: Callable[[Lane], Coroutine[Any, Any, None]]) -> None:
+        """Wait until the lane has got there, however often it comes up anew; or is detached."""
+        while not self.detached:
+            self._moved.clear()
+            if self._lane is None:
+                await self._moved.wait()
+            elif await unless(self._moved, goal(self._lane)):
+                return
+
+    async def drain(self, seconds: float) -> None:
+        """Let what is in flight land for so long at most, store the state, and end."""
+        self._draining = True
+        lane = self._lane
+        if lane is None:
+            self._leaving.set()
+        else:
+            await lane.drain(seconds)
+            self._start = lane.position
+
+    async def close(self) -> None:
+        """Give up the lease and close the sink, within a bound.
+
+        A destination that does not answer keeps no run from ending: its lease ends by itself.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self._release(CLOSING_SECONDS / 2)
+                await self._sink.close()
+
+    async def _release(self, seconds: float) -> None:
+        with suppress(SinkError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._sink.release()
+
+    # One stay
+
+    async def _stay(self) -> None:
+        """Open and acquire the sink, and follow the stream until drained."""
+        self._pulse.miss()
+        await self._try("connecting", self._sink.open)
+        epoch = await self._try("becoming the writer", lambda: self._sink.acquire(self._owner))
+        async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(self._renew())
+            await self._stream.begin()
+            start = self._start or await self._stream.join(self._attach)
+            lane = self._make_lane(self._queue, epoch, self._retrier, self._observer)
+            await lane.prepare(self._stream.identity, start)
+            if self._leaving.is_set():  # in this very moment
+                renewing.cancel()
+                return
+            self._pulse.beat()
+            settling = tasks.create_task(self._settle(lane))
+            self._lane = lane
+            self._moved.set()
+            self._observer.attached(self.name)
+            try:
+                await lane.run()
+            finally:
+                if self._lane is lane:
+                    self._start, self._lane = lane.position, None
+                self._moved.set()
+            renewing.cancel()
+            settling.cancel()
+
+    def _attach(self, position: Position) -> None:
+        self.detached = False
+        self._start = position
+        self._queue = self._make_queue()
+
+    async def _settle(self, lane: Lane) -> None:
+        await self._retrier.run("settling", self._capture.wait_settled)
+        lane.begin_seeding()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            self._pulse.miss()
+            await self._try("renewing the lease", self._sink.renew)
+            self._pulse.beat()
+
+    async def _watch(self) -> None:
+        """Detach the sink when it has been silent for too long."""
+        if self._detach_after is None:
+            return
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            silence = self._pulse.silence
+            if silence >= self._detach_after and not (self.detached or self._draining):
+                self._detach(f"nothing has succeeded there for {silence:.0f} s")
+
+    def _detach(self, reason: str) -> None:
+        self.detached = True
+        self._start = self._lane = None
+        while self._queue.get_nowait() is not None:
+            """A capture that is blocked by this queue goes on."""
+        self._leaving.set()
+        self._moved.set()
+        self._observer.detached(self.name, reason)
+        self._stream.check()
+
+    async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
+        return await self._retrier.run(f"{self.name}: {what}", operation)

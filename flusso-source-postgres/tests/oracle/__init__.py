@@ -1,1 +1,0 @@
-"""A differential oracle: what flusso makes of random databases, against plain Python."""
