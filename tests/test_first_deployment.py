@@ -183,3 +183,61 @@ def test_init_names_the_variable_that_is_not_set(newcomer: Newcomer) -> None:
     assert done.returncode == ExitCode.INVALID_CONFIG
     assert "NOT_SET" in done.stderr
     assert list(newcomer.folder.iterdir()) == []
+
+
+PGSYNC = {
+    "database": "shop",
+    "index": "customers",
+    "nodes": {
+        "table": "customers",
+        "columns": ["id", "fullName", "born"],
+        "transform": {"rename": {"fullName": "name"}},
+        "children": [
+            {
+                "table": "regions",
+                "label": "region",
+                "relationship": {"variant": "object", "type": "one_to_one"},
+            },
+            {
+                "table": "notes",
+                "columns": ["text"],
+                "relationship": {"variant": "object", "type": "one_to_many"},
+            },
+            {
+                "table": "tags",
+                "columns": ["word"],
+                "relationship": {
+                    "variant": "scalar",
+                    "type": "one_to_many",
+                    "through_tables": ["customer_tags"],
+                },
+            },
+        ],
+    },
+}
+
+
+@pytest.mark.integration
+def test_a_pgsync_schema_becomes_the_same_documents(newcomer: Newcomer) -> None:
+    (newcomer.folder / "schema.json").write_text(json.dumps([PGSYNC]))
+    done = newcomer.flusso("migrate", "pgsync", "schema.json", "--format", "json")
+    assert done.returncode == ExitCode.OK, done.stderr
+    [near] = json.loads(done.stdout)["unmatched"]
+    assert near["path"] == "$[0].nodes.children[2].relationship.variant"
+    sampled = newcomer.flusso(
+        "sample", "customers", "1", "--format", "json", OPENSEARCH_URL="http://127.0.0.1:9"
+    )
+    assert sampled.returncode == ExitCode.OK, sampled.stderr
+    assert json.loads(sampled.stdout)["documents"] == [
+        {
+            "id": "1",
+            "document": {
+                "id": 1,
+                "name": "Ada",
+                "born": "1815-12-10",
+                "region": {"id": 1, "name": "North"},
+                "notes": [{"text": "first"}, {"text": "second"}],
+                "tags": [{"word": "early"}],
+            },
+        }
+    ]

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
         "flusso_core.cli.mapping",
         "Print the fields of an index and what sinks make of them.",
     ),
+    "migrate": LazyCommand("flusso_core.cli.migrate", "Turn another tool's files into flusso's."),
     "plugins": LazyCommand("flusso_core.cli.plugins", "List, show and check installed plugins."),
     "run": LazyCommand("flusso_core.cli.run", "Fill the indexes, then keep them in step."),
     "sample": LazyCommand(

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from flusso_core.catalogue import CatalogueTable
-    from flusso_core.hookspecs import BuilderPlugin
     from flusso_core.model import TableName
 
 CONFIG_TEMPLATE = """\
@@ -93,6 +92,7 @@ def command(context: click.Context, **given: Unpack[InitArguments]) -> None:
     keys lead to, and what points at it, is folded in, one step far. The configuration and a schema
     file beside it are commented, and pass `flusso check`. Nothing is ever overwritten.
     """
+    from flusso_core.cli.catalogues import read_catalogue
     from flusso_core.cli.console import stderr
     from flusso_core.drafting import draft_schema, schema_text
     from flusso_core.observe.logging import configure_logging
@@ -105,7 +105,7 @@ def command(context: click.Context, **given: Unpack[InitArguments]) -> None:
     capture = load_capture(given["source"])
     builder = load_builder(capture.default_builder or capture.name)
     sink = _sink_text(given["sink"], load_sink(given["sink"]).options.model_fields)
-    tables = asyncio.run(_introspect(builder, given["connection_variable"]))
+    tables = asyncio.run(read_catalogue(builder, given["connection_variable"]))
     root = _root(given["table"], tables)
     index = _index_name(given["index"] or root.name.name)
     schema = config.with_name(f"{index}.schema.yml")
@@ -122,18 +122,6 @@ def command(context: click.Context, **given: Unpack[InitArguments]) -> None:
     write_new(config, text)
     if session_of(context).verbosity >= 0:
         console.print(f"{config} and {schema} are written. Next: flusso check --config {config}")
-
-
-async def _introspect(builder: BuilderPlugin, variable: str) -> Sequence[CatalogueTable]:
-    from flusso_core.errors import PluginError
-    from flusso_core.hookspecs import SourceContext
-
-    if builder.introspect is None:
-        raise PluginError(
-            f"the builder {builder.name!r} cannot read a catalogue for a first schema"
-        )
-    options = builder.options.model_validate({"connection_url": {"env": variable}})
-    return await builder.introspect(SourceContext(options, ()))
 
 
 def _root(name: str, tables: Sequence[CatalogueTable]) -> CatalogueTable:
