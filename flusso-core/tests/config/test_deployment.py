@@ -182,18 +182,18 @@ type = 4
             'flusso.toml:8:1: sinks.c.detach_after: expected a duration, such as "90s", "1h30m" or '
             '"7d"'
         ),
+        "flusso.toml:11:1: index[0].schema: none.yml: no such file",
         "flusso.toml:12:1: index[1].name: required, but missing",
         "flusso.toml:13:1: index[1].nam: unknown key; did you mean name?",
         "flusso.toml:14:1: index[1].schema: expected the path of a .yml or .yaml file",
         "flusso.toml:15:1: index[1].on_gap: expected reseed or stop; did you mean reseed?",
-        "flusso.toml:16:1: index[1].enabled: expected true or false",
-        "flusso.toml:18:1: index[2].name: the index a comes twice",
+        "flusso.toml:16:1: index[1].enabled: expected true or false, not a string; write true",
+        "flusso.toml:18:1: index[2].name: the index a comes twice, first in line 10",
         "flusso.toml:21:1: batch.max_changes: expected a number of at least 1",
-        "flusso.toml:22:1: batch.max_delay_ms: expected an integer",
+        "flusso.toml:22:1: batch.max_delay_ms: expected an integer, not a number with decimals",
         "flusso.toml:24:1: engine.max_byte: unknown key; did you mean max_bytes?",
         "flusso.toml:26:1: server.public_address: expected host:port, such as 127.0.0.1:9464",
-        "flusso.toml:28:1: queue.type: expected a string",
-        "none.yml: no such file",
+        "flusso.toml:28:1: queue.type: expected a string, not an integer",
         "bad.yml:1:1: table: required, but missing",
         "bad.yml:2:1: tabel: unknown key; did you mean table?",
     ]
@@ -206,13 +206,19 @@ type = 4
         ("sinks = 1", "flusso.toml:1:1: sinks: expected a table for each sink: [sinks.NAME]"),
         ("sinks = {a = 1}", "flusso.toml:1:10: sinks.a: expected a table of keys and values"),
         ("index = 1", "flusso.toml:1:1: index: expected a table for each index: [[index]]"),
-        ("index = [1]", "flusso.toml:1:10: index[0]: expected a table of keys and values"),
-        ("batch = 1", "flusso.toml:1:1: batch: expected a table of keys and values"),
+        (
+            "index = [1]",
+            "flusso.toml:1:10: index[0]: expected a table of keys and values, not an integer",
+        ),
+        (
+            "batch = 1",
+            "flusso.toml:1:1: batch: expected a table of keys and values, not an integer",
+        ),
         ("on_error = 1", "flusso.toml:1:1: on_error: expected stop or skip"),
     ],
 )
 def test_a_value_in_place_of_a_table_is_an_error(tmp_path: Path, text: str, expected: str) -> None:
-    assert expected in problems(tmp_path, text)
+    assert any(line.startswith(expected) for line in problems(tmp_path, text))
 
 
 class Parts(BaseModel):
@@ -252,7 +258,7 @@ def options_problems(folder: Path, table: str) -> list[str]:
         ("", ["flusso.toml:1:2: source.connection_url: required, but missing"]),
         (
             'connection_url = "x"\nslot = "A"\n',
-            ["flusso.toml:5:1: source.slot: expected a string like ^[a-z]+$"],
+            ["flusso.toml:5:1: source.slot: expected a string that matches ^[a-z]+$"],
         ),
         (
             'connection_url = "x"\nslot = "abcd"\n',
@@ -262,7 +268,10 @@ def options_problems(folder: Path, table: str) -> list[str]:
             'connection_url = { hots = "h", database = 3 }\n',
             [
                 "flusso.toml:4:20: source.connection_url.hots: unknown key; did you mean host?",
-                "flusso.toml:4:32: source.connection_url.database: expected a string",
+                (
+                    "flusso.toml:4:32: source.connection_url.database: expected a string, "
+                    "not an integer"
+                ),
             ],
         ),
         (

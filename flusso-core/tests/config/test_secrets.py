@@ -90,7 +90,9 @@ def test_a_misspelt_option_is_named_with_the_nearest_one() -> None:
 
 
 def test_a_number_in_quotes_is_no_number() -> None:
-    with pytest.raises(ConfigError, match=r"sinks\.primary\.batch_size: expected an integer$"):
+    with pytest.raises(
+        ConfigError, match=r"sinks\.primary\.batch_size: expected an integer, not a"
+    ):
         options(url="http://host", batch_size="3")
 
 

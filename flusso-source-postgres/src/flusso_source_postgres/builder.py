@@ -55,6 +55,7 @@ class PostgresBuilder(DocumentBuilder):
         self._options = context.options
         self._schemas = context.schemas
         self._statements: Statements | None = None
+        self._resolver: Resolver | None = None
         self._indexes: dict[str, CompiledIndex] = {}
         self._sizing: dict[str, Sizing] = {}
         self._unfit: list[UnfitIndex] = []
@@ -85,10 +86,12 @@ class PostgresBuilder(DocumentBuilder):
             await statements.close()
             raise
         self._statements = statements
+        self._resolver = Resolver(statements)
 
     async def close(self) -> None:
         """Close every connection."""
         statements, self._statements = self._statements, None
+        self._resolver = None
         if statements is not None:
             await statements.close()
 
@@ -120,8 +123,10 @@ class PostgresBuilder(DocumentBuilder):
     ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
         """Stream the keys of every document that any of the changes touches."""
         served = [one for name, one in self._indexes.items() if name not in self._excluded]
-        resolver = Resolver(self._running(), served)
-        async with aclosing(resolver.resolve(changes)) as found:
+        resolver = self._resolver
+        if resolver is None:
+            raise _not_open()
+        async with aclosing(resolver.resolve(changes, served)) as found:
             async for one in found:
                 yield one
 
@@ -199,8 +204,12 @@ class PostgresBuilder(DocumentBuilder):
 
     def _running(self) -> Statements:
         if self._statements is None:
-            raise SourceFatal("the Postgres builder is not open")
+            raise _not_open()
         return self._statements
+
+
+def _not_open() -> SourceFatal:
+    return SourceFatal("the Postgres builder is not open")
 
 
 def _reading(compiled: CompiledIndex) -> str:

@@ -59,6 +59,8 @@ class Column:
         category: `typcategory` of the base type: N(umeric), S(tring), A(rray), D(ate) …
         not_null: declared NOT NULL.
         generated: its value is computed; pgoutput does not publish it by default.
+        operators: the schema of the operators that compare its values; a type of an extension
+            has its own (citext).
     """
 
     name: str
@@ -71,6 +73,7 @@ class Column:
     category: str
     not_null: bool
     generated: bool
+    operators: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,17 @@ WITH RECURSIVE columns AS (
 )
 SELECT attrelid, attname, attnum, atttypid, pg_catalog.format_type(atttypid, atttypmod),
        base, pg_catalog.format_type(base, NULL), typtype::text, typcategory::text,
-       attnotnull, generated
+       attnotnull, generated,
+       coalesce((
+           SELECT n.nspname
+           FROM pg_catalog.pg_opclass c
+           JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+           JOIN pg_catalog.pg_amop s ON s.amopfamily = c.opcfamily AND s.amopstrategy = 3
+                AND s.amoplefttype = base AND s.amoprighttype = base
+           JOIN pg_catalog.pg_operator o ON o.oid = s.amopopr
+           JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+           WHERE c.opcintype = base AND c.opcdefault
+       ), 'pg_catalog')::text
 FROM columns WHERE typtype <> 'd'
 ORDER BY attrelid, attnum
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
@@ -11,7 +11,8 @@ from psycopg.pq.abc import PGresult
 from psycopg_pool import AsyncConnectionPool
 
 from flusso_core.errors import SourceError, SourceUnavailable
-from flusso_core.model import Key
+from flusso_core.model import Key, TableName
+from flusso_source_postgres.catalogue import Table, read_tables
 from flusso_source_postgres.connection import Connection, ConnectionTarget, connect, source_error
 
 APPLICATION_NAME = "flusso builder"
@@ -98,6 +99,14 @@ class Statements:
                 cursor = psycopg.AsyncRawCursor(connection)
                 await cursor.execute(statement.encode(), parameters, prepare=True)
                 return await cursor.fetchall()
+        except psycopg.Error as error:
+            raise await self._mapped(error, doing) from error
+
+    async def tables(self, names: Iterable[TableName], doing: str) -> Mapping[TableName, Table]:
+        """What the catalogue says of these tables now."""
+        try:
+            async with self._pool.connection() as connection:
+                return await read_tables(connection, names)
         except psycopg.Error as error:
             raise await self._mapped(error, doing) from error
 

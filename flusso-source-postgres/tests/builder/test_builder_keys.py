@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flusso_core.model import Change, Key, KeyRange, Operation, TableName
+from flusso_core.schema import parse_schema
 from flusso_core.schema.model import ConstantField, IndexSchema, SoftDelete
 
 if TYPE_CHECKING:
@@ -103,6 +104,71 @@ async def test_composite_keys(lab: Lab) -> None:
         image = {"A": "k1", "b": "2", "c": "t", "other": None}
         found = await lab.resolve(builder, [Change(TABLE, Operation.DELETE, image, None)])
         assert found == {"things": {("k1", "2", "t")}}
+
+
+CITEXT = """
+version: 1
+table: things
+filters: [{ column: id, op: neq, value: HIDDEN }, { column: id, op: in, value: [A, B, C, D, Z] }]
+fields:
+  - keyword: id
+  - belongs_to: up
+    column: up
+    table: things
+    fields: [{ keyword: id }]
+  - count: down
+    table: things
+    foreign_key: up
+  - ids: others
+    table: things
+    element_type: keyword
+    through: { table: pairs, left_key: one, right_key: other }
+"""
+
+
+@pytest.mark.parametrize("paired", ["", ", UNIQUE (one, other)"])
+async def test_keys_of_an_extensions_type_compare_as_it_says(lab: Lab, paired: str) -> None:
+    """V2, V6: citext ignores case everywhere, though no schema is searched for its operators."""
+    lab.execute(
+        'CREATE SCHEMA "Odd schema"; CREATE EXTENSION citext SCHEMA "Odd schema";'
+        'SET search_path = public, "Odd schema";'
+        "CREATE TABLE things (id citext PRIMARY KEY, up citext);"
+        f"CREATE TABLE pairs (one citext NOT NULL, other citext NOT NULL{paired});"
+        "INSERT INTO things VALUES "
+        "('a', 'B'), ('B', 'b'), ('c', 'A'), ('D', NULL), ('hidden', 'a');"
+        "INSERT INTO pairs VALUES ('A', 'b'), ('b', 'D')"
+    )
+    schema = parse_schema(CITEXT, "things", "things.schema.yml")
+    expected: dict[str, Any] = {
+        "a": {"id": "a", "up": {"id": "B"}, "down": 2, "others": ["B"]},
+        "B": {"id": "B", "up": {"id": "B"}, "down": 2, "others": ["D"]},
+        "c": {"id": "c", "up": {"id": "a"}, "down": 0, "others": []},
+        "D": {"id": "D", "up": None, "down": 0, "others": []},
+    }
+    found = {key[0]: document for key, document in (await lab.documents(schema)).items()}
+    assert found == expected
+    change = Change(TABLE, Operation.UPSERT, {"id": "b", "up": "A"}, {"id": "b", "up": None})
+    async with lab.builder(schema) as builder:
+        assert set(await lab.pages(builder, "things", limit=1)) == {(key,) for key in expected}
+        touched = await lab.resolve(builder, [change])
+    assert touched["things"] >= {("a",), ("B",)}
+
+
+async def test_pages_of_a_composite_key_compare_each_column_as_its_type_says(lab: Lab) -> None:
+    """V2, H4: an extension's type beside another one."""
+    lab.execute(
+        "CREATE EXTENSION citext; CREATE TABLE things (n int, id citext, PRIMARY KEY (n, id));"
+        "INSERT INTO things SELECT n, w FROM generate_series(1, 3) n, "
+        "unnest('{a,B,c,D,é}'::citext[]) w"
+    )
+    expected = {(str(n), word) for n in (1, 2, 3) for word in ("a", "B", "c", "D", "é")}
+    async with lab.builder(SCHEMA) as builder:
+        assert set(await lab.pages(builder, "things", limit=2)) == expected
+        page = await builder.page("things", KeyRange(("1", "b"), ("2", "C")), None, 100)
+        keys = [document.key for document in page.documents]
+    assert keys == [
+        ("1", "c"), ("1", "D"), ("1", "é"), ("2", "a"), ("2", "B"), ("2", "c")
+    ]  # fmt: skip
 
 
 async def test_a_key_that_is_equal_but_spelled_otherwise_has_no_document(lab: Lab) -> None:

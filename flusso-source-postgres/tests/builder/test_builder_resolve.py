@@ -137,7 +137,6 @@ CASES: dict[str, tuple[Change, dict[str, set[Key]]]] = {
     ),
     "child deleted": (_change("orders", {"id": "99", "user_id": "4"}, None), {"users": _ids(4)}),
     "child without parent": (_change("orders", None, {"id": "99", "user_id": None}), {}),
-    "child of unknown parent": (_change("orders", None, {"id": "99"}), {}),
     "grandchild": (
         _change("items", {"order_id": "12", "line": "1"}, {"order_id": "13", "line": "1"}),
         {"users": _ids(2, 3)},
@@ -165,6 +164,81 @@ async def test_a_change_touches_the_documents_above_it(lab: Lab, name: str) -> N
     change, expected = CASES[name]
     async with lab.builder(_users(), _products()) as builder:
         assert await lab.resolve(builder, [change]) == expected
+
+
+@pytest.mark.parametrize("column", ["user_id", "order_id", "product_id", "tag", "id"])
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_a_row_whose_old_parent_is_unknown_rebuilds_every_document(
+    lab: Lab, caplog: pytest.LogCaptureFixture, column: str, deleted: bool
+) -> None:
+    """C3: nothing stale is left in silence where the replica identity lacks a column."""
+    table = {
+        "user_id": "orders",
+        "order_id": "items",
+        "product_id": "tagged",
+        "tag": "tags",
+        "id": "users",
+    }[column]
+    lab.execute(TABLES)
+    change = _change(table, {}, None if deleted else {column: None})
+    async with lab.builder(_users()) as builder:
+        for _ in range(2):
+            assert (await lab.resolve(builder, [change]))["users"] >= _ids(1, 2, 3, 4)
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert f'ALTER TABLE "public"."{table}" REPLICA IDENTITY FULL' in warning
+    assert "'users'" in warning
+
+
+async def test_a_null_in_an_old_row_of_a_partition_is_no_unknown_parent(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C3, C12: unless one of the partitions does not carry it."""
+    lab.execute(
+        TABLES.replace("total int)", "total int) PARTITION BY LIST (id)").split("INSERT")[0]
+        + "CREATE TABLE orders_1 PARTITION OF orders FOR VALUES IN (1);"
+        "CREATE TABLE orders_2 PARTITION OF orders FOR VALUES IN (2);"
+        "ALTER TABLE orders_1 REPLICA IDENTITY FULL;"
+        "INSERT INTO users VALUES (1)"
+    )
+    change = _change("orders", {}, {"user_id": None})
+    async with lab.builder(_users()) as builder:
+        assert await lab.resolve(builder, [change]) == {"users": _ids(1)}
+        lab.execute("ALTER TABLE orders_2 REPLICA IDENTITY FULL")
+        caplog.clear()
+        assert await lab.resolve(builder, [change]) == {}
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "value"),
+    [
+        ("integer", "bigint", "-9223372036854775808"),
+        ("smallint", "integer", "70000"),
+        ("varchar(3)", "text", "'far too long'"),
+    ],
+)
+async def test_a_foreign_key_that_points_out_of_the_keys_range_leads_nowhere(
+    lab: Lab, narrow: str, wide: str, value: str
+) -> None:
+    """V2: a value that the key's type has no room for is no document, and no error."""
+    lab.execute(
+        f"CREATE TABLE users (id {narrow} PRIMARY KEY, name text);"
+        f"CREATE TABLE orders (id int PRIMARY KEY, user_id {wide})"
+    )
+    schema = parse_schema(
+        "{version: 1, table: users, fields: "
+        "[{text: name}, {count: orders, table: orders, foreign_key: user_id}]}",
+        "users",
+        "users.schema.yml",
+    )
+    text = value.strip("'")
+    change = _change("orders", {"user_id": text}, {"user_id": "1"})
+    lab.execute(f"INSERT INTO users VALUES ('1'); INSERT INTO orders VALUES (1, {value})")
+    async with lab.builder(schema) as builder:
+        found = (await lab.resolve(builder, [change]))["users"]
+        assert ("1",) in found
+        built = await lab.build(builder, "users", list(found))
+        assert [key for key, body in built.items() if body is not None] == [("1",)]
 
 
 async def test_a_batch_of_changes_is_resolved_together(lab: Lab) -> None:

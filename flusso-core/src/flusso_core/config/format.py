@@ -21,7 +21,11 @@ MAX_PREFIX = 100
 
 
 def _prefix(text: str) -> str:
-    if not _PREFIX.fullmatch(text) or len(text) > MAX_PREFIX:
+    if len(text) > MAX_PREFIX:
+        raise PydanticCustomError(
+            "prefix", "expected {most} characters at most", {"most": MAX_PREFIX}
+        )
+    if not _PREFIX.fullmatch(text):
         raise PydanticCustomError(
             "prefix",
             "expected lower-case letters, digits, _, - and ., beginning with a letter or digit",

@@ -173,13 +173,16 @@ class _Reader:
             self._problems.add(("sinks",), "expected a table for each sink: [sinks.NAME]")
             return {}
         sinks: dict[str, SinkConfig] = {}
+        first: dict[str, Path] = {}
         for key, table in value.items():
             path = ("sinks", key)
             model, options = self._backend(SinkModel, table, path)
             name = self._sink_name(key, path)
-            if name in sinks:
-                self._problems.add(path, f"the sink {name} comes twice")
-            elif name is not None and model is not None:
+            if name in first:
+                self._problems.twice(path, f"the sink {name}", first[name])
+            elif name is not None:
+                first[name] = path
+            if name is not None and model is not None:
                 sinks[name] = SinkConfig(model.type, options, model.detach_after)
         return sinks
 
@@ -197,28 +200,32 @@ class _Reader:
             self._problems.add(("index",), "expected a table for each index: [[index]]")
             return []
         found: list[tuple[IndexModel, IndexSchema]] = []
-        names: set[str] = set()
+        names: dict[str, Path] = {}
         for number, table in enumerate(value):
             path = ("index", number)
             model = check(IndexModel, table, self._problems, path)
             if model is None:
                 continue
+            place = (*path, "name")
             if model.name in names:
-                self._problems.add((*path, "name"), f"the index {model.name} comes twice")
-            names.add(model.name)
-            schema = self._schema(model)
+                self._problems.twice(place, f"the index {model.name}", names[model.name])
+            names.setdefault(model.name, place)
+            schema = self._schema(model, (*path, "schema"))
             if schema is not None:
                 found.append((model, schema))
         return found
 
-    def _schema(self, model: IndexModel) -> IndexSchema | None:
+    def _schema(self, model: IndexModel, place: Path) -> IndexSchema | None:
         path = model.schema_
         try:
             if path not in self._schema_files:
                 self._schema_files[path] = self._read_schema(path)
             return lower_schema(self._schema_files[path], model.name)
         except ConfigError as error:
-            self._elsewhere.append(str(error))
+            if isinstance(error.__cause__, OSError):  # the name is wrong, not the file
+                self._problems.add(place, str(error))
+            else:
+                self._elsewhere.append(str(error))
             return None
 
     def _table(self, key: str, model: type[ModelT]) -> ModelT | None:

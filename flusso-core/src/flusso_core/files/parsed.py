@@ -13,6 +13,7 @@ from flusso_core.model import JsonValue
 Path: TypeAlias = tuple[str | int, ...]
 """Where a value is: keys of tables and indexes of lists, from the file's root."""
 
+_LONGEST = 24
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -24,15 +25,15 @@ class Mark(NamedTuple):
 
 
 def path_text(path: Path) -> str:
-    """A path as messages write it: `sinks.primary.url`, `fields[2].column`."""
+    """A path as messages write it: `sinks.primary.url`, `fields[2].column`, a long one cut off."""
     text = ""
-    for part in path:
+    for part in path[:_LONGEST]:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
             name = part if _BARE_KEY.fullmatch(part) else _quoted(part)
             text += f".{name}" if text else name
-    return text
+    return text if len(path) <= _LONGEST else f"{text}…"
 
 
 def _quoted(name: str) -> str:
@@ -103,6 +104,12 @@ class Problems:
         """Note that something is wrong at that path, or with a value from `origin` for it."""
         mark = None if origin else self._file.mark(path)
         self._found.append(Problem(message, path, mark, origin))
+
+    def twice(self, path: Path, what: str, first: Path) -> None:
+        """Note that what is at a path was at another one before."""
+        mark = self._file.mark(first)
+        where = f", first in line {mark.line}" if mark else ""
+        self.add(path, f"{what} comes twice{where}")
 
     def raise_any(self) -> None:
         """Raise a `ConfigError` with a line for each problem, in the file's order, if any."""

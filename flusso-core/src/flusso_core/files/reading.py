@@ -16,6 +16,10 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 """Most levels of tables and lists within each other."""
 
+MAX_NODES = 50_000
+"""Most values of a file, each use of a YAML alias counted: an alias of aliases grows
+exponentially, and positions of a million values fill the memory."""
+
 
 def read_text(path: FilePath) -> str:
     """The text of a file.
@@ -33,15 +37,24 @@ def read_text(path: FilePath) -> str:
         reason = getattr(error, "strerror", None) or "cannot be read"
         msg = f"{path}: {reason}"
         raise ConfigError(msg) from error
+    return decode(data, str(path))
+
+
+def decode(data: bytes, origin: str) -> str:
+    """The bytes of a file as text, without a byte order mark.
+
+    Raises:
+        ConfigError: they are too many, or not UTF-8.
+    """
     if len(data) > MAX_BYTES:
-        raise too_long(str(path))
+        raise too_long(origin)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         good = data[: error.start].decode("utf-8-sig")
         mark = Mark(good.count("\n") + 1, len(good) - (good.rfind("\n") + 1) + 1)
         # Not chained: the decoder's error holds the file's bytes.
-        raise file_error(str(path), "not UTF-8 text", mark) from None
+        raise file_error(origin, "not UTF-8 text", mark) from None
 
 
 def check_text(text: str, origin: str) -> str:

@@ -1,7 +1,7 @@
 """TOML as plain data with positions.
 
-`tomllib` says what a file means but not where; tree-sitter's grammar says where. `tomllib` comes
-first, so that the syntax tree is only ever that of a valid file.
+`tomllib` says what a file means but not where; tree-sitter's grammar says where. Positions are
+only ever looked up in the syntax tree of a valid file.
 """
 
 from __future__ import annotations
@@ -16,10 +16,19 @@ import tree_sitter_toml
 from tree_sitter import Language, Node, Parser
 
 from flusso_core.files.parsed import Mark, ParsedFile, Path, Problem, problems_error
-from flusso_core.files.reading import MAX_DEPTH, check_plain, check_text, file_error
+from flusso_core.files.reading import MAX_DEPTH, MAX_NODES, check_plain, check_text, file_error
 from flusso_core.model import JsonValue
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_TWICE = re.compile(r"Cannot declare \((.*)\) twice")
+_PART = r"'([^']*)'"
+_WORDS = {
+    "Cannot overwrite a value": "the key of this line comes twice",
+    "Invalid value": "expected a value; text stands in quotes",
+    "Illegal character '\\n'": "the line ends before its string does",
+}
+"""What `tomllib` says, in other words."""
+
 _KEYS = ("bare_key", "quoted_key", "dotted_key")
 
 
@@ -30,6 +39,11 @@ def parse_toml(text: str, origin: str) -> ParsedFile:
         ConfigError: it is not TOML, with the position.
     """
     text = check_text(text, origin)
+    tree = Parser(Language(tree_sitter_toml.language())).parse(text.encode())
+    # Before tomllib, which takes a time that grows with the square of a key's parts.
+    deep = _too_deep_key(tree.root_node)
+    if deep is not None:
+        raise file_error(origin, "too many levels", Mark(deep.start_point[0] + 1, 1))
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -38,10 +52,11 @@ def parse_toml(text: str, origin: str) -> ParsedFile:
         raise file_error(origin, "too many levels") from error
     except ValueError as error:  # more digits than Python converts
         raise file_error(origin, "a number is too long") from error
-    if _depth(raw) > MAX_DEPTH:
-        raise file_error(origin, "too many levels")
+    excess = _excess(raw)
+    if excess:
+        raise file_error(origin, f"too many {excess}")
     data = cast(dict[str, JsonValue], _plain(raw))
-    marks = _Locator(text).marks
+    marks = _Locator(text, tree.root_node).marks
     problems: list[Problem] = check_plain(data, marks)
     if problems:
         raise problems_error(origin, problems)
@@ -56,20 +71,45 @@ def _syntax_error(text: str, origin: str, message: str) -> Exception:
         lines = text.split("\n")
         mark = Mark(int(line), int(column)) if line else Mark(len(lines), len(lines[-1]) + 1)
     what = _PLACE.sub("", message)
-    return file_error(origin, f"not valid TOML: {what[:1].lower()}{what[1:]}", mark)
+    twice = _TWICE.match(what)
+    if twice:
+        what = f"the table {'.'.join(re.findall(_PART, twice[1]))} comes twice"
+    what = _WORDS.get(what, f"{what[:1].lower()}{what[1:]}")
+    return file_error(origin, f"not valid TOML: {what}", mark)
 
 
-def _depth(value: Any) -> int:
-    deepest = 0
+def _too_deep_key(root: Node) -> Node | None:
+    """A dotted key of more parts than tables may be in each other."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if node.type != "dotted_key":
+            waiting += node.named_children
+            continue
+        first, parts = node, 1
+        while first.type == "dotted_key" and parts <= MAX_DEPTH:
+            first, parts = first.named_children[0], parts + 1
+        if parts > MAX_DEPTH:
+            return node
+    return None
+
+
+def _excess(value: Any) -> str | None:
+    """What there is too much of, if anything."""
+    count = 0
     waiting = [(value, 1)]
     while waiting:
         here, depth = waiting.pop()
-        deepest = max(deepest, depth)
+        count += 1
+        if depth > MAX_DEPTH:
+            return "levels"
+        if count > MAX_NODES:
+            return "values"
         if isinstance(here, dict):
             waiting += [(inner, depth + 1) for inner in cast(dict[str, Any], here).values()]
         elif isinstance(here, list):
             waiting += [(inner, depth + 1) for inner in cast(Sequence[Any], here)]
-    return deepest
+    return None
 
 
 def _plain(value: Any) -> JsonValue:
@@ -88,13 +128,14 @@ def _plain(value: Any) -> JsonValue:
 class _Locator:
     """Where each key and each element of a list begins."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, document: Node) -> None:
         self.marks: dict[Path, Mark] = {(): Mark(1, 1)}
-        self._lines = text.encode().split(b"\n")
+        # tree-sitter counts bytes: of the lines where these are not characters.
+        lines = enumerate(text.encode().split(b"\n"))
+        self._wide = {number: line for number, line in lines if not line.isascii()}
         # Of each array of tables: the index of the element that is being written.
         self._current: dict[Path, int] = {}
-        parser = Parser(Language(tree_sitter_toml.language()))
-        self._document(parser.parse(text.encode()).root_node)
+        self._document(document)
 
     def _document(self, document: Node) -> None:
         for node in document.named_children:
@@ -149,8 +190,9 @@ class _Locator:
 
     def _mark(self, node: Node) -> Mark:
         row, column = node.start_point
-        # tree-sitter counts bytes.
-        return Mark(row + 1, len(self._lines[row][:column].decode()) + 1)
+        if row in self._wide:
+            column = len(self._wide[row][:column].decode())
+        return Mark(row + 1, column + 1)
 
 
 def _key_of(node: Node) -> Node:

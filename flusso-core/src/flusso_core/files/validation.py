@@ -167,27 +167,62 @@ def _message(
         case "value_error" | "assertion_error":
             return str(context.get("error", "not valid"))
         case "string_pattern_mismatch":
-            return f"expected a string like {context.get('pattern')}"
+            return f"expected a string that matches {context.get('pattern')}"
         case "string_too_short" | "string_too_long":
             bound = context.get("min_length", context.get("max_length"))
             return (
                 f"expected at {'least' if 'min_length' in context else 'most'} {bound} characters"
             )
-        case "too_short":
-            return f"expected at least {context.get('min_length')} of them"
+        case "too_short" | "too_long":
+            if "min_length" in context:
+                return f"expected a list of {context['min_length']} or more"
+            return f"expected a list of {context['max_length']} or fewer"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             bound = next(context[key] for key in ("gt", "ge", "lt", "le") if key in context)
-            return f"expected a number {_COMPARISONS[kind]} {bound}"
+            return f"expected a number {_COMPARISONS[kind]} {_figure(bound)}"
         case _:
             ours = _MESSAGES.get(_first_word(kind)) if kind.endswith(_TYPE_ENDINGS) else None
-            return ours or error["msg"].removeprefix("Input should be ").rstrip(".")
+            if ours:
+                return _instead(ours, value)
+            return error["msg"].removeprefix("Input should be ").rstrip(".")
 
 
 _TYPE_ENDINGS = ("_type", "_parsing", "_parsing_size", "_from_float", "_sub_type", "_scheme")
 
 
+def _figure(bound: float) -> str:
+    return str(int(bound)) if bound == int(bound) else str(bound)
+
+
 def _first_word(kind: str) -> str:
     return "frozen_set" if kind.startswith("frozen_set") else kind.split("_", 1)[0]
+
+
+_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+"""What older YAML, and some people, write for a truth value."""
+
+
+def _instead(expected: str, value: JsonValue) -> str:
+    """What was expected, and what kind of value stands there instead."""
+    match value:
+        case None:
+            found = "an empty value"
+        case bool():
+            found = "true or false"
+        case int():
+            found = "an integer"
+        case float():
+            found = "a number with decimals" if "integer" in expected else "a number"
+        case str():
+            word = _WORDS.get(value.lower())
+            cure = f"; write {word}" if word and expected == _MESSAGES["bool"] else ""
+            found = f"a string{cure}"
+        case Mapping():
+            found = "a table of keys and values"
+        case _:
+            found = "a list"
+    # A number is too large, say: then this says nothing.
+    return expected if found in expected else f"{expected}, not {found}"
 
 
 def _choices(expected: str, value: JsonValue) -> str:
@@ -195,19 +230,33 @@ def _choices(expected: str, value: JsonValue) -> str:
     names = re.findall(r"'([^']*)'", expected)
     if not names:
         return f"expected {expected}"
-    near = get_close_matches(value, names, n=1) if isinstance(value, str) else ()
-    hint = f"; did you mean {near[0]}?" if near else ""
+    near = _nearest(value.strip().lower(), names) if isinstance(value, str) else None
+    hint = f"; did you mean {near}?" if near else ""
     return f"expected {' or '.join([', '.join(names[:-1]), names[-1]][len(names) < 2 :])}{hint}"
 
 
-def unknown(what: str, name: str, known: Sequence[str]) -> str:
-    """That a name is not known, with the nearest valid one, or all of them."""
-    near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+def unknown(
+    what: str, name: str, known: Sequence[str], meant: Mapping[str, str] | None = None
+) -> str:
+    """That a name is not known, with the nearest valid one, or all of them.
+
+    Args:
+        what: what the name is of.
+        name: as it is written.
+        known: the valid ones.
+        meant: what other languages call them.
+    """
+    plain = name.strip().lower()
+    near = (meant or {}).get(plain) or _nearest(plain, known)
     if near:
-        return f"unknown {what}; did you mean {near[0]}?"
+        return f"unknown {what}; did you mean {near}?"
     if known:
         return f"unknown {what}; expected one of {', '.join(sorted(set(known)))}"
     return f"unknown {what}; there are none here"
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.6)), None)
 
 
 def _known_keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:

@@ -6,13 +6,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
+from flusso_core.errors import ConfigError
 from flusso_core.files.parsed import Mark, ParsedFile, Path, Problem, problems_error
-from flusso_core.files.reading import MAX_DEPTH, check_plain, check_text, file_error
+from flusso_core.files.reading import MAX_DEPTH, MAX_NODES, check_plain, check_text, file_error
 from flusso_core.model import JsonValue
-
-MAX_NODES = 50_000
-"""Most values of a file, each use of an alias counted: an alias of aliases grows exponentially."""
 
 # ruamel has no annotations: its nodes are `Any` here, told apart by their `id`.
 _TAG = "tag:yaml.org,2002:"
@@ -45,6 +44,7 @@ def _compose(text: str, origin: str) -> Any:
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.max_depth = MAX_DEPTH
     yaml.composer.warn_double_anchors = False
+    _bound(yaml.composer, origin)
     try:
         return yaml.compose(text)
     except MarkedYAMLError as error:
@@ -52,19 +52,54 @@ def _compose(text: str, origin: str) -> Any:
         place = marked.problem_mark or marked.context_mark
         message = _scanner_message(marked)
         raise file_error(origin, message, _mark(place) if place else None) from error
+    except ConfigError:
+        raise
     # ruamel's scanner raises more on broken text than it documents (ReaderError, IndexError,
     # AttributeError, RecursionError …), and whatever it is, the text is what is wrong.
     except Exception as error:
         place = _position(text, getattr(error, "position", None))
-        raise file_error(origin, "not valid YAML", place) from error
+        what = ": a control character" if isinstance(error, ReaderError) else ""
+        raise file_error(origin, f"not valid YAML{what}", place) from error
+
+
+def _bound(composer: Any, origin: str) -> None:
+    """Have the composer stop at `MAX_NODES`, as it is slow."""
+    compose = composer.compose_node
+    left = MAX_NODES
+
+    def counted(parent: Any, index: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            mark = _mark(composer.parser.peek_event().start_mark)
+            raise file_error(origin, "too many values", mark)
+        return compose(parent, index)
+
+    composer.compose_node = counted
+
+
+_WORDS = {
+    "but found another document": "a file holds one document, and here begins another",
+    "mapping values are not allowed here": "a value with a colon in it needs quotes",
+    "expected <block end>, but found '<block mapping start>'": (
+        "the indentation fits nothing above"
+    ),
+}
+"""What ruamel says of the most frequent mistakes, in other words."""
 
 
 def _scanner_message(error: Any) -> str:
     problem: str = error.problem or error.context or "not valid YAML"
     if "'\\t'" in problem:
         return "a tab cannot indent; use spaces"
-    context: str | None = error.context if error.problem else None
-    return f"not valid YAML: {problem}" + (f" {context}" if context else "")
+    if problem in _WORDS:
+        return f"not valid YAML: {_WORDS[problem]}"
+    problem = problem.replace("'<stream end>'", "the end of the file")
+    context: str = f" {error.context}" if error.problem and error.context else ""
+    start = error.context_mark
+    if context and start and start.line != error.problem_mark.line:
+        context += f" that begins in line {start.line + 1}"
+    return f"not valid YAML: {problem}{context}"
 
 
 def _mark(mark: Any) -> Mark:

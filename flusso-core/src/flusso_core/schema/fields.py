@@ -9,11 +9,15 @@ from pydantic_core import PydanticCustomError
 
 from flusso_core.files import Path, Problems, check, unknown
 from flusso_core.model import FieldType, JsonValue, TableName
+from flusso_core.schema.defaults import wrong_default
 from flusso_core.schema.filters import read_filters
 from flusso_core.schema.format import (
     AggregateModel,
+    AnyColumn,
     AvgModel,
     BelongsToModel,
+    BinaryModel,
+    BooleanModel,
     ConstantModel,
     CustomModel,
     EnumModel,
@@ -21,13 +25,18 @@ from flusso_core.schema.format import (
     HasManyModel,
     HasOneModel,
     IdsModel,
+    IntegerModel,
     JoinModel,
+    LongModel,
     ManyToManyModel,
     MapModel,
+    NumberModel,
     ObjectModel,
     OrderByModel,
     ScalarModel,
+    ShortModel,
     SumMinMaxModel,
+    TemporalModel,
     ThroughModel,
 )
 from flusso_core.schema.model import (
@@ -47,11 +56,23 @@ from flusso_core.schema.model import (
 )
 from flusso_core.schema.names import TableReference, document_key, identifier
 
-_NOT_SCALAR = (FieldType.GEO, FieldType.MAP, FieldType.OBJECT, FieldType.NESTED)
-
 MODELS: dict[str, type[BaseModel]] = {
-    **{kind.value: ScalarModel for kind in FieldType if kind not in _NOT_SCALAR},
+    "text": ScalarModel,
+    "identifier": ScalarModel,
+    "keyword": ScalarModel,
     "enum": EnumModel,
+    "uuid": ScalarModel,
+    "boolean": BooleanModel,
+    "short": ShortModel,
+    "integer": IntegerModel,
+    "long": LongModel,
+    "float": NumberModel,
+    "double": NumberModel,
+    "decimal": NumberModel,
+    "date": TemporalModel,
+    "timestamp": TemporalModel,
+    "binary": BinaryModel,
+    "json": ScalarModel,
     "custom": CustomModel,
     "geo": GeoModel,
     "map": MapModel,
@@ -83,6 +104,27 @@ _JOIN_KEYS = {
 """The key by which each join's verb finds its rows."""
 
 
+_MEANT = {
+    **dict.fromkeys(("string", "str", "char", "citext"), "keyword"),
+    **dict.fromkeys(("varchar", "fulltext", "match_only_text"), "text"),
+    **dict.fromkeys(("int2", "smallint"), "short"),
+    **dict.fromkeys(("int", "int4", "serial"), "integer"),
+    **dict.fromkeys(("int8", "bigint", "bigserial"), "long"),
+    **dict.fromkeys(("real", "float4"), "float"),
+    **dict.fromkeys(("float8", "double precision"), "double"),
+    **dict.fromkeys(("numeric", "money", "number"), "decimal"),
+    **dict.fromkeys(("datetime", "timestamptz", "time"), "timestamp"),
+    **dict.fromkeys(("bytea", "bytes", "blob"), "binary"),
+    **dict.fromkeys(("bool",), "boolean"),
+    **dict.fromkeys(("jsonb",), "json"),
+    **dict.fromkeys(("geo_point", "point", "location"), "geo"),
+    **dict.fromkeys(("nested", "one_to_many"), "has_many"),
+    **dict.fromkeys(("many_to_one",), "belongs_to"),
+    **dict.fromkeys(("one_to_one",), "has_one"),
+}
+"""What databases and search engines call the types."""
+
+
 class FieldReader:
     """Reads lists of fields; what is wrong goes to the problems of the file.
 
@@ -100,14 +142,14 @@ class FieldReader:
         if not isinstance(values, list):
             return ()  # the model of what holds the list has said so
         fields: list[Field] = []
-        seen: set[str] = set()
+        seen: dict[str, Path] = {}
         for number, value in enumerate(values):
             place = (*path, number)
             name, field = self._field(value, place, root=root)
             if name in seen:
-                self._problems.add(place, f"the document key {name} comes twice")
+                self._problems.twice(place, f"the document key {name}", seen[name])
             elif name is not None:
-                seen.add(name)
+                seen[name] = place
             if field is not None:
                 fields.append(field)
         return tuple(fields)
@@ -142,11 +184,15 @@ class FieldReader:
             self._problems.add(path, message)
             return
         strange = [key for key in value if key not in _SIBLINGS]
+        if value.get("type") in MODELS and isinstance(value.get("name"), str):
+            message = f"a field is written type first: `{value['type']}: {value['name']}`"
+            self._problems.add(path, message)
+            return
         if not strange:
             message = "a field needs a type key, as in `keyword: name`"
             self._problems.add(path, message)
         for key in strange:
-            self._problems.add((*path, key), unknown("type of field", key, list(MODELS)))
+            self._problems.add((*path, key), unknown("type of field", key, list(MODELS), _MEANT))
 
     def _name(self, value: JsonValue, path: Path) -> str | None:
         if not isinstance(value, str):
@@ -178,7 +224,7 @@ class FieldReader:
         path: Path,
     ) -> Field | None:
         match model:
-            case ScalarModel():
+            case _ if isinstance(model, AnyColumn):
                 return self._scalar(kind, name, model, path)
             case GeoModel():
                 return self._geo(name, model, path)
@@ -196,10 +242,13 @@ class FieldReader:
             case _:
                 raise AssertionError(kind)  # pragma: no cover
 
-    def _scalar(self, kind: str, name: str, model: ScalarModel, path: Path) -> Field:
+    def _scalar(self, kind: str, name: str, model: AnyColumn, path: Path) -> Field:
         variants = tuple(model.variants) if isinstance(model, EnumModel) else ()
         if len(set(variants)) < len(variants):
             self._problems.add((*path, "variants"), "a variant comes twice")
+        wrong = wrong_default(model)
+        if wrong is not None:
+            self._problems.add((*path, "default"), wrong)
         custom = model if isinstance(model, CustomModel) else None
         return ScalarField(
             name=name,

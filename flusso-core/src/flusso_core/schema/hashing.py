@@ -1,4 +1,4 @@
-"""The hash of a schema: moves when, and only when, the documents or their mapping would."""
+"""The hash of a schema: moves when, and only when, the documents or their mapping could."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from flusso_core.schema.model import Field, IndexSchema
 HASH_LENGTH = 12
 """Hexadecimal digits of a schema hash: 48 bits, and short enough for an index name."""
 
-_NOT_HASHED = ("index", "schema_hash", "origin")
+_NOT_HASHED = ("index", "schema_hash", "origin", "required", "postgres_types")
+"""Names of the index and of the file; and what a field's column is expected to be, which `flusso
+check` compares with the database and no document depends on."""
 
 
 def schema_hash(schema: IndexSchema) -> str:
@@ -24,7 +26,9 @@ def schema_hash(schema: IndexSchema) -> str:
     It is the beginning of the SHA-256 of the schema as canonical JSON: members sorted by name,
     and whatever has its default left out, so that a new kind of key moves no hash of an old
     schema. The order of `fields` does not count (a JSON object has none), nor do comments, the
-    index's name, or the file. Other lists count as they are.
+    index's name, the file, or what a column is expected to be (`required`, the `postgres` types
+    of a `custom` field). Other lists count as they are, and so does whatever is in the mapping
+    that sinks are given, such as the `values` of a map, whether a sink makes use of it or not.
     """
     text = json.dumps(canonical(schema), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]

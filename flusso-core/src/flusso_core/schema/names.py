@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, NamedTuple, TypeAlias, cast
 
-from pydantic import AfterValidator, PlainValidator
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 MAX_NAME = 63
@@ -35,18 +35,18 @@ def identifier(text: str) -> str:
     if len(name) >= 2 and name[0] == name[-1] == '"':
         exact = name[1:-1].replace('""', "\0").replace('"', "\1").replace("\0", '"')
         if "\1" in exact or not exact:
-            raise _error("a quoted name is not empty, and doubles the quotes inside it")
+            raise name_error("a quoted name is not empty, and doubles the quotes inside it")
     elif _UNQUOTED.fullmatch(name):
         exact = name.lower()
     elif not name:
-        raise _error("a name cannot be empty")
+        raise name_error("a name cannot be empty")
     else:
-        raise _error(
+        raise name_error(
             "a name has letters, digits and _, and begins with no digit; "
             "write any other in double quotes: '\"the name\"'"
         )
     if len(exact.encode()) > MAX_NAME:
-        raise _error(f"a name has {MAX_NAME} bytes at most")
+        raise name_error(f"a name has {MAX_NAME} bytes at most")
     return exact
 
 
@@ -57,12 +57,24 @@ def table_reference(value: object) -> TableReference:
         PydanticCustomError: it is neither.
     """
     if not isinstance(value, str):
-        raise _error("expected a string")
+        raise name_error("expected a string")
     found = _TABLE.fullmatch(value)
     if found is None:
-        raise _error("expected a table, or schema.table")
+        raise name_error("expected a table, or schema.table")
     schema, name = found.groups()
     return TableReference(identifier(schema) if schema else None, identifier(name))
+
+
+def root_table(text: str) -> str:
+    """An `identifier` of a table whose schema has a key of its own.
+
+    Raises:
+        PydanticCustomError: it is not one.
+    """
+    if re.fullmatch(r"\s*\w+\.\w+\s*", text):
+        schema, _, table = text.strip().partition(".")
+        raise name_error(f"the schema has a key of its own: table: {table}, schema: {schema}")
+    return identifier(text)
 
 
 def document_key(text: str) -> str:
@@ -74,9 +86,9 @@ def document_key(text: str) -> str:
     """
     key = text.strip()
     if not _UNQUOTED.fullmatch(key):
-        raise _error("a document key has letters, digits and _, and begins with no digit")
+        raise name_error("a document key has letters, digits and _, and begins with no digit")
     if len(key) > MAX_NAME:
-        raise _error(f"a document key has {MAX_NAME} characters at most")
+        raise name_error(f"a document key has {MAX_NAME} characters at most")
     return key
 
 
@@ -89,9 +101,9 @@ def logical_name(text: str) -> str:
     """
     name = text.strip().lower()
     if not _UNQUOTED.fullmatch(name):
-        raise _error("a name has letters, digits and _, and begins with no digit")
+        raise name_error("a name has letters, digits and _, and begins with no digit")
     if len(name) > MAX_NAME:
-        raise _error(f"a name has {MAX_NAME} characters at most")
+        raise name_error(f"a name has {MAX_NAME} characters at most")
     return name
 
 
@@ -104,18 +116,47 @@ def key_columns(value: object) -> tuple[str, ...]:
     names = cast(list[object], value) if isinstance(value, list) else [value]
     columns = tuple(identifier(name) for name in names if isinstance(name, str))
     if not columns or len(columns) < len(names):
-        raise _error("expected a column, or a list of columns")
+        raise name_error("expected a column, or a list of columns")
     if len(set(columns)) < len(columns):
-        raise _error("a column comes twice")
+        raise name_error("a column comes twice")
     return columns
 
 
-def _error(message: str) -> PydanticCustomError:
-    # pydantic asks for a literal, as it is a template; these have no braces.
-    return PydanticCustomError("name", message)  # pyright: ignore[reportArgumentType]
+def name_error(message: str) -> PydanticCustomError:
+    """An error of a validator, with a message of our own."""
+    # pydantic takes a template, which a message with braces would break.
+    return PydanticCustomError("name", "{message}", {"message": message})
 
 
-Identifier: TypeAlias = Annotated[str, AfterValidator(identifier)]
-LogicalName: TypeAlias = Annotated[str, AfterValidator(logical_name)]
-Table: TypeAlias = Annotated[TableReference, PlainValidator(table_reference)]
-KeyColumns: TypeAlias = Annotated[tuple[str, ...], PlainValidator(key_columns)]
+_NAME = r"\s*(?:[A-Za-z_][A-Za-z0-9_]*|\"(?:[^\"]|\"\")+\")\s*"
+_IDENTIFIER = {"type": "string", "pattern": f"^{_NAME}$"}
+
+Identifier: TypeAlias = Annotated[str, AfterValidator(identifier), WithJsonSchema(_IDENTIFIER)]
+RootTable: TypeAlias = Annotated[str, AfterValidator(root_table), WithJsonSchema(_IDENTIFIER)]
+LogicalName: TypeAlias = Annotated[
+    str,
+    AfterValidator(logical_name),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*[A-Za-z_][A-Za-z0-9_]{0,62}\s*$"}),
+]
+Table: TypeAlias = Annotated[
+    TableReference,
+    PlainValidator(table_reference),
+    WithJsonSchema({"type": "string", "pattern": rf"^(?:{_NAME}\.)?{_NAME}$"}),
+]
+KeyColumns: TypeAlias = Annotated[
+    tuple[str, ...],
+    PlainValidator(key_columns),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _IDENTIFIER,
+                {"type": "array", "items": _IDENTIFIER, "minItems": 1, "uniqueItems": True},
+            ]
+        }
+    ),
+]
+DocumentKey: TypeAlias = Annotated[
+    str,
+    AfterValidator(document_key),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*[A-Za-z_][A-Za-z0-9_]{0,62}\s*$"}),
+]

@@ -15,6 +15,7 @@ from flusso_core.schema.model import (
     SoftDelete,
 )
 from flusso_source_postgres.catalogue import Column, Table
+from flusso_source_postgres.sql.keys import operator
 from flusso_source_postgres.sql.text import identifier, literal
 
 _BINARY = {
@@ -66,22 +67,28 @@ def _comparison(one: Comparison, table: Table) -> str:
     name = identifier(one.column)
     column = table.column(one.column)
     values = [_value(value, column) for value in one.values]
+
+    def compared(symbol: str, value: str) -> str:
+        return f"{name} {operator(symbol, column)} {value}"
+
     match one.op:
+        case Operator.IN | Operator.NOT_IN if values and operator("=", column) == "=":
+            return f"{name} {'NOT ' * (one.op is Operator.NOT_IN)}IN ({', '.join(values)})"
         case Operator.IS_NULL:
             return f"{name} IS NULL"
         case Operator.IS_NOT_NULL:
             return f"{name} IS NOT NULL"
         case Operator.IN:
-            return f"{name} IN ({', '.join(values)})" if values else "false"
+            return " OR ".join(compared("=", one) for one in values) or "false"
         case Operator.NOT_IN:
-            return f"{name} NOT IN ({', '.join(values)})" if values else "true"
+            return " AND ".join(compared("<>", one) for one in values) or "true"
         case Operator.BETWEEN:
-            return f"{name} BETWEEN {values[0]} AND {values[1]}"
+            return f"{compared('>=', values[0])} AND {compared('<=', values[1])}"
         case Operator.LIKE | Operator.ILIKE:
             text = column is not None and column.base_type in _STRINGS
             return f"{name}{'' if text else '::text'} {_PATTERN[one.op]} {values[0]}"
         case _:
-            return f"{name} {_BINARY[one.op]} {values[0]}"
+            return compared(_BINARY[one.op], values[0])
 
 
 def _value(value: Scalar, column: Column | None) -> str:

@@ -3,11 +3,15 @@
 A key's text is what the type's output function gives: the change stream spells it so, and so
 must every query. A cast to text often does the same, but not always: `boolean` casts to `true`
 and is written `t`, `inet` casts with a mask, `char(n)` without its padding.
+
+No schema is searched for names (V6), so the operators of a type that an extension brings are named
+with theirs: a bare `=` would compare `citext` as text.
 """
 
 from __future__ import annotations
 
 from flusso_source_postgres.catalogue import Column
+from flusso_source_postgres.sql.text import identifier
 
 _CAST_IS_OUTPUT = frozenset(
     {
@@ -49,8 +53,13 @@ _EQUAL_IS_SAME = frozenset(
 
 _UNBOUNDED = {"character": "pg_catalog.bpchar", "bit": 'pg_catalog."bit"'}
 
-_INTEGERS = frozenset({"smallint", "integer", "bigint"})
-_STRINGS = frozenset({"text", "character varying"})
+# Types whose values are spelled alike, each with room for the values of those before it. A text as
+# the key of a `character varying` is cast without a length.
+_WIDENING = (
+    ("smallint", "integer", "bigint"),
+    ("character varying", "text"),
+    ("text", "character varying"),
+)
 
 
 def key_text(expression: str, column: Column) -> str:
@@ -72,19 +81,35 @@ def is_canonical(column: Column) -> bool:
 
 
 def same_text(one: Column, other: Column) -> bool:
-    """Whether values of these two columns that are equal always have the same text."""
+    """Whether every value of the one column, as it is spelled, may be a key of the other one's.
+
+    Not so where equal values may be spelled differently, nor where the other type is too narrow
+    for some values: a `bigint` that points nowhere would be out of range for an `integer` key.
+    """
     if not (is_canonical(one) and is_canonical(other)):
         return False
     return one.base_oid == other.base_oid or any(
-        one.base_type in family and other.base_type in family for family in (_INTEGERS, _STRINGS)
+        one.base_type in family
+        and other.base_type in family
+        and family.index(one.base_type) <= family.index(other.base_type)
+        for family in _WIDENING
     )
 
 
+def operator(symbol: str, column: Column | None, other: Column | None = None) -> str:
+    """The operator that compares a column with values of its own type, or of another column's."""
+    if column is None or column.operators == "pg_catalog":
+        return symbol
+    if other is not None and other.base_oid != column.base_oid:
+        return symbol
+    return f"OPERATOR({identifier(column.operators)}.{symbol})"
+
+
 def any_of(parameter: int, column: Column) -> str:
-    """A condition's right side: one of the texts in that parameter, an array of text.
+    """A set to compare a column with: the texts in that parameter, an array of text.
 
     The array is cast as a whole, so that an index on the column serves.
     """
     if column.category == "A":  # an array of arrays would be flattened
-        return f"IN (SELECT v::{key_type(column)} FROM unnest(${parameter}::text[]) AS u (v))"
-    return f"= ANY(${parameter}::text[]::{key_type(column)}[])"
+        return f"ANY (SELECT v::{key_type(column)} FROM unnest(${parameter}::text[]) AS u (v))"
+    return f"ANY (${parameter}::text[]::{key_type(column)}[])"

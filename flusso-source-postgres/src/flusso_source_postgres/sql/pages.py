@@ -9,7 +9,7 @@ from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.catalogue import Column, Table
 from flusso_source_postgres.sql.document import document
 from flusso_source_postgres.sql.filters import qualifies
-from flusso_source_postgres.sql.keys import is_canonical, key_text, key_type
+from flusso_source_postgres.sql.keys import is_canonical, key_text, key_type, operator
 from flusso_source_postgres.sql.rows import Rows, Tables, describe
 from flusso_source_postgres.sql.text import identifier, table_name
 
@@ -43,7 +43,8 @@ def build_statement(schema: IndexSchema, tables: Tables) -> str:
     matches: list[str] = []
     for column, text in zip(key, given, strict=True):
         described = describe(table, column)
-        matches.append(f"{rows.column(column)} = k.{text}::{key_type(described)}")
+        equals = operator("=", described)
+        matches.append(f"{rows.column(column)} {equals} k.{text}::{key_type(described)}")
         if not is_canonical(described):
             # 1.0 = 1.00, and the row is the document of one of them only.
             matches.append(f"{key_text(rows.column(column), described)} = k.{text}")
@@ -122,21 +123,34 @@ def _key_texts(key: Sequence[str], rows: Rows) -> list[str]:
 
 def _between(key: Sequence[str], table: Table, *, lower: bool, upper: bool) -> str:
     columns = [describe(table, one) for one in key]
-    row = _row([identifier(one) for one in key])
     bounds: list[str] = []
     if lower:
-        bounds.append(f"{row} > {_row(_parameters(columns, 1))}")
+        bounds.append(_compared(columns, ">", ">", 1))
     if upper:
-        bounds.append(f"{row} <= {_row(_parameters(columns, 1 + len(key) * lower))}")
+        bounds.append(_compared(columns, "<", "<=", 1 + len(key) * lower))
     return f" WHERE {' AND '.join(bounds)}" if bounds else ""
 
 
-def _parameters(columns: Sequence[Column], first: int) -> list[str]:
-    return [f"${place}::{key_type(column)}" for place, column in enumerate(columns, first)]
-
-
-def _row(items: Sequence[str]) -> str:
-    return f"({', '.join(items)})" if len(items) > 1 else items[0]
+def _compared(columns: Sequence[Column], strictly: str, last: str, first: int) -> str:
+    """The key, compared with the parameters from `first` on, column by column."""
+    names = [identifier(column.name) for column in columns]
+    given = [f"${place}::{key_type(column)}" for place, column in enumerate(columns, first)]
+    if len({column.operators for column in columns}) == 1:
+        # One comparison of rows is one condition on the key's index.
+        row, other = ", ".join(names), ", ".join(given)
+        if len(names) > 1:
+            row, other = f"({row})", f"({other})"
+        return f"{row} {operator(last, columns[0])} {other}"
+    # An operator for each column: row comparison takes one name for all of them.
+    *front, end = zip(columns, names, given, strict=True)
+    column, name, value = end
+    condition = f"{name} {operator(last, column)} {value}"
+    for column, name, value in reversed(front):
+        condition = (
+            f"{name} {operator(f'{strictly[0]}=', column)} {value} AND "
+            f"({name} {operator(strictly, column)} {value} OR ({condition}))"
+        )
+    return f"({condition})"
 
 
 def _unused(wanted: str, table: Table) -> str:

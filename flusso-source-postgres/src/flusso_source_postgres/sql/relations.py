@@ -8,8 +8,9 @@ from typing import TypeAlias
 from flusso_core.errors import SourceFatal
 from flusso_core.schema.model import AggregateField, JoinField, Through
 from flusso_source_postgres.catalogue import Table
+from flusso_source_postgres.sql.keys import operator
 from flusso_source_postgres.sql.rows import Rows, Tables, describe
-from flusso_source_postgres.sql.text import identifier, table_name
+from flusso_source_postgres.sql.text import table_name
 
 AnyRelation: TypeAlias = JoinField | AggregateField
 
@@ -50,36 +51,44 @@ def related(one: AnyRelation, above: Rows, key: str | None, tables: Tables) -> R
     ties = tuple(dict.fromkeys((*((own,) if own else ()), *rows.table.primary_key)))
     source = rows.source(one.filters)
     if isinstance(one, JoinField) and one.column is not None:
-        described = key_of(one, rows.table)
-        above.describe(one.column)
-        condition = f"{rows.column(described)} = {above.column(one.column)}"
+        condition = _equal(rows, key_of(one, rows.table), above, one.column)
         return Related(rows, source, condition, own, ties)
-    start = above.column(parent_key(one, above.table, key))
+    start = parent_key(one, above.table, key)
     if one.foreign_key is not None:
-        rows.describe(one.foreign_key)
-        return Related(rows, source, f"{rows.column(one.foreign_key)} = {start}", own, ties)
+        condition = _equal(rows, one.foreign_key, above, start)
+        return Related(rows, source, condition, own, ties)
     if one.through is None:
         raise SourceFatal(f"field {one.name!r} has neither foreign_key nor through")
-    source, condition = _through(one, one.through, rows, source, start, tables)
+    source, condition = _through(one, one.through, rows, source, (above, start), tables)
     return Related(rows, source, condition, own, ties)
 
 
+def _equal(rows: Rows, column: str, others: Rows, other: str) -> str:
+    equals = operator("=", rows.describe(column), others.describe(other))
+    return f"{rows.column(column)} {equals} {others.column(other)}"
+
+
 def _through(
-    one: AnyRelation, through: Through, rows: Rows, source: str, start: str, tables: Tables
+    one: AnyRelation,
+    through: Through,
+    rows: Rows,
+    source: str,
+    start: tuple[Rows, str],
+    tables: Tables,
 ) -> tuple[str, str]:
     junction = tables[through.table]
-    for name in (through.left_key, through.right_key):
-        describe(junction, name)
-    alias = f"j{rows.depth}"
-    left = f"{alias}.{identifier(through.left_key)}"
-    right = f"{alias}.{identifier(through.right_key)}"
-    far = rows.column(key_of(one, rows.table))
-    name = f"{table_name(junction.name)} AS {alias}"
+    pairs = Rows(junction, rows.depth, "j")
+    above = _equal(pairs, through.left_key, *start)
+    right = pairs.column(through.right_key)
+    key = key_of(one, rows.table)
+    far = rows.column(key)
+    equals = operator("=", rows.describe(key), pairs.describe(through.right_key))
+    name = f"{table_name(junction.name)} AS {pairs.alias}"
     pair = {through.left_key, through.right_key}
     if any(index.not_null and pair.issuperset(index.columns) for index in junction.indexes):
-        return f"{name} JOIN {source} ON {far} = {right}", f"{left} = {start}"
+        return f"{name} JOIN {source} ON {far} {equals} {right}", above
     # A pair may stand in the junction more than once; the row is related once.
-    return source, f"{far} IN (SELECT {right} FROM {name} WHERE {left} = {start})"
+    return source, f"{far} {equals} ANY (SELECT {right} FROM {name} WHERE {above})"
 
 
 def own_key(one: AnyRelation, table: Table) -> str | None:

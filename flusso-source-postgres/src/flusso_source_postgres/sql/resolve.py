@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from flusso_core.model import TableName
 from flusso_core.schema.model import AggregateField, Field, IndexSchema, JoinField, ObjectField
 from flusso_source_postgres.catalogue import Column, Table
-from flusso_source_postgres.sql.keys import any_of, key_text, same_text
+from flusso_source_postgres.sql.keys import any_of, key_text, operator, same_text
 from flusso_source_postgres.sql.pages import root_key
 from flusso_source_postgres.sql.relations import AnyRelation, key_of, own_key, parent_key
 from flusso_source_postgres.sql.rows import Tables, describe
@@ -55,19 +55,23 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Rows of which a column is known: `column` stands in a set.
+    """Rows of which a column is known: `column` equals one of a set.
 
     Attributes:
         column: the column's name.
-        in_set: an SQL condition on it, to stand behind the column.
-        given: the column whose texts are the parameter, when the set is the parameter itself.
-        selected: a column and a statement that selects the set, when it is one.
+        of: the column that the set is of: of this row, or of one that points at it.
+        select: the statement that selects the set; `None`: it is the parameter.
     """
 
     column: str
-    in_set: str
-    given: Column | None = None
-    selected: tuple[Column, str] | None = None
+    of: Column
+    select: str | None = None
+
+    def condition(self, table: Table) -> str:
+        """That a row of the table is one of these."""
+        column = describe(table, self.column)
+        values = f"ANY ({self.select})" if self.select is not None else any_of(1, self.of)
+        return f"{identifier(self.column)} {operator('=', column, self.of)} {values}"
 
 
 def triggers(schema: IndexSchema, tables: Tables) -> tuple[Trigger, ...]:
@@ -103,11 +107,12 @@ def _leading_up(steps: tuple[_Step, ...], schema: IndexSchema, tables: Tables) -
     table = tables[one.table]
     column = _upward(one, table)
     given = describe(table, column)
-    yield _trigger(table, given, _step_up(last, _given(given), tables), above, schema, tables)
+    known = _step_up(last, _Known(given.name, given), tables)
+    yield _trigger(table, given, known, above, schema, tables)
     if one.through is not None:
         junction = tables[one.through.table]
         left = describe(junction, one.through.left_key)
-        known = _Known(last.parent_column(), any_of(1, left), given=left)
+        known = _Known(last.parent_column(), left)
         yield _trigger(junction, left, known, above, schema, tables)
 
 
@@ -116,22 +121,20 @@ def _upward(one: AnyRelation, table: Table) -> str:
     return one.foreign_key if one.foreign_key is not None else key_of(one, table)
 
 
-def _given(column: Column) -> _Known:
-    return _Known(column.name, any_of(1, column), given=column)
-
-
 def _step_up(step: _Step, known: _Known, tables: Tables) -> _Known:
     """What is known of the row above, when the upward column of the related row is known."""
     one = step.one
     if one.through is None:
-        return _Known(step.parent_column(), known.in_set, known.given, known.selected)
+        return _Known(step.parent_column(), known.of, known.select)
     junction = tables[one.through.table]
+    pairs = _Known(one.through.right_key, known.of, known.select)
     left = describe(junction, one.through.left_key)
-    select = (
-        f"SELECT {identifier(left.name)} FROM {table_name(junction.name)} "
-        f"WHERE {identifier(one.through.right_key)} {known.in_set}"
-    )
-    return _Known(step.parent_column(), f"IN ({select})", selected=(left, select))
+    return _Known(step.parent_column(), left, _select(left, junction, pairs))
+
+
+def _select(column: Column, table: Table, known: _Known) -> str:
+    condition = known.condition(table)
+    return f"SELECT {identifier(column.name)} FROM {table_name(table.name)} WHERE {condition}"
 
 
 def _trigger(
@@ -146,11 +149,7 @@ def _trigger(
         middle = tables[step.one.table]
         upward = describe(middle, _upward(step.one, middle))
         if known.column != upward.name:
-            select = (
-                f"SELECT {identifier(upward.name)} FROM {table_name(middle.name)} "
-                f"WHERE {identifier(known.column)} {known.in_set}"
-            )
-            known = _Known(upward.name, f"IN ({select})", selected=(upward, select))
+            known = _Known(upward.name, upward, _select(upward, middle, known))
         known = _step_up(step, known, tables)
     return Trigger(table.name, (given.name,), _statement(known, schema, tables[schema.table]))
 
@@ -159,20 +158,16 @@ def _statement(known: _Known, schema: IndexSchema, root: Table) -> str | None:
     key = root_key(schema)
     if key == (known.column,):
         column = describe(root, key[0])
-        if known.given is not None and same_text(known.given, column):
-            return None
-        if known.selected is not None and same_text(known.selected[0], column):
-            found, select = known.selected
-            text = key_text(f"s.{identifier(found.name)}", found)
+        if same_text(known.of, column):
+            if known.select is None:
+                return None
+            found = f"s.{identifier(known.of.name)}"
             return (
-                f"SELECT DISTINCT {text} FROM ({select}) AS s "
-                f"WHERE s.{identifier(found.name)} IS NOT NULL"
+                f"SELECT DISTINCT {key_text(found, known.of)} FROM ({known.select}) AS s "
+                f"WHERE {found} IS NOT NULL"
             )
     texts = ", ".join(key_text(identifier(name), describe(root, name)) for name in key)
-    return (
-        f"SELECT {texts} FROM {table_name(root.name)} "
-        f"WHERE {identifier(known.column)} {known.in_set}"
-    )
+    return f"SELECT {texts} FROM {table_name(root.name)} WHERE {known.condition(root)}"
 
 
 def lookups(schema: IndexSchema, tables: Tables) -> frozenset[tuple[TableName, str]]:

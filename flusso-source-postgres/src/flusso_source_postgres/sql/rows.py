@@ -23,15 +23,17 @@ class Rows:
 
     Attributes:
         depth: how many statements this one is nested in; makes the aliases distinct.
+        letter: the alias's first letter: `t`, or `j` for the rows of a junction.
     """
 
     table: Table
     depth: int = 0
+    letter: str = "t"
 
     @property
     def alias(self) -> str:
         """The alias in the statement."""
-        return f"t{self.depth}"
+        return f"{self.letter}{self.depth}"
 
     def column(self, name: str) -> str:
         """A column of the row, as SQL."""

@@ -1,0 +1,1 @@
+"""A differential oracle: what flusso makes of random databases, against plain Python."""
