@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flusso_core.errors import SinkFatal
+from flusso_core.errors import SinkFatal, SinkUnavailable
 from flusso_core.model import KeyRange, Position, RangeProgress, StateRecord, StreamIdentity
 from flusso_sink_opensearch import state
 
@@ -239,3 +239,23 @@ async def test_nothing_is_written_without_the_lease(bench: Bench) -> None:
     sink = await bench.sink(acquire=False)
     with pytest.raises(SinkFatal, match="lease is not held"):
         await sink.begin_generation(bench.mapping, 1)
+
+
+async def test_an_attempt_that_failed_half_way_does_not_wait_for_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lease was taken, and then nothing answered any more."""
+    sink = await bench.sink(acquire=False)
+    meta = sink._open.meta
+
+    async def unreachable(_epoch: int) -> None:
+        raise SinkUnavailable("cut off")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(meta, "_take_write_alias", unreachable)
+        with pytest.raises(SinkUnavailable):
+            await sink.acquire("a run")
+    with caplog.at_level("INFO"):
+        async with asyncio.timeout(5):
+            assert await sink.acquire("a run") == 2
+    assert "waiting" not in caplog.text

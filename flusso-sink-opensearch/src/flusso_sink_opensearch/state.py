@@ -83,14 +83,20 @@ class Meta:
         return self._held().epoch
 
     async def acquire(self, owner: str) -> int:
-        """Take the lease, waiting while another run holds it, and return the raised epoch."""
+        """Take the lease, waiting while another run holds it, and return the raised epoch.
+
+        Args:
+            owner: unique to this run, and the same for each of its attempts.
+        """
         await self._ensure_index()
         async with self._lock:
             self._lease = await self._take(owner)
             try:
                 await self._take_write_alias(self._lease.epoch)
             except BaseException:
-                await self._give_up()
+                # It cannot be given up without that alias: the next attempt takes it at once,
+                # and another run when it has ended.
+                self._lease = None
                 raise
             return self._lease.epoch
 
@@ -182,10 +188,11 @@ class Meta:
             if lease != seen:
                 # It changes at each renewal; say it once for each run that is waited for.
                 owner_was = None if seen is None else seen.owner
-                if lease is not None and lease.owner not in (None, owner_was):
+                if lease is not None and lease.owner not in (None, owner, owner_was):
                     _log.info("waiting for the lease of %s to end", lease.owner)
                 seen, since = lease, self._clock()
-            free = lease is None or lease.owner is None
+            # It is this run's own where an attempt failed after the lease had been taken.
+            free = lease is None or lease.owner in (None, owner)
             if free or self._clock() - since >= LEASE_SECONDS:
                 taken = await self._try_to_take(lease, owner)
                 if taken is not None:
