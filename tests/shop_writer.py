@@ -14,18 +14,21 @@ by a rollback. Two writers with one seed, each alone on a shop of one size, do t
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import psycopg
 
 from .shop_happenings import HAPPENINGS
 from .shop_rows import Shop
 
 if TYPE_CHECKING:
     import random
-    import threading
 
-    import psycopg
     from psycopg.rows import TupleRow
 
 ROLLED_BACK = "(rolled back)"
@@ -107,3 +110,28 @@ class ShopWriter:
     def _happen(self) -> Counter[str]:
         happening = self._rng.choices(HAPPENINGS, self._weights)[0]
         return Counter([happening.name if happening.act(self._shop) else NOTHING])
+
+
+@contextmanager
+def writing(database: str, rng: random.Random, *, rate: float) -> Generator[ShopWriter]:
+    """A writer on a thread of its own, which ends with the block; what it raised is raised then."""
+    stop = threading.Event()
+    failures: list[BaseException] = []
+    with psycopg.connect(database, autocommit=True) as connection:
+        writer = ShopWriter(connection, rng, rate=rate)
+
+        def write() -> None:
+            try:
+                writer.run(stop=stop)
+            except Exception as error:  # noqa: BLE001  # raised after the thread has ended
+                failures.append(error)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            yield writer
+        finally:
+            stop.set()
+            thread.join()
+    if failures:
+        raise failures[0]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
-import threading
 
-import psycopg
 import pytest
 
 from .shop_deployment import Connection, Deployment, load_shop, wait_until
-from .shop_writer import TRANSACTIONS, ShopWriter
+from .shop_writer import TRANSACTIONS, ShopWriter, writing
 
 pytestmark = pytest.mark.integration
 
@@ -41,34 +39,15 @@ def test_killed_twice_under_writes_every_index_equals_the_database(
     killed twice on the way, once in the first pages and once further on.
     """
     load_shop(connection, USERS)
-    stop = threading.Event()
-    failures: list[BaseException] = []
-    with psycopg.connect(deployment.database, autocommit=True) as writing:
-        writer = ShopWriter(writing, random.Random(20), rate=150)
-
-        def write() -> None:
-            try:
-                writer.run(stop=stop)
-            except Exception as error:  # noqa: BLE001  # told after the thread has ended
-                failures.append(error)
-
-        thread = threading.Thread(target=write)
-        thread.start()
-        try:
-            wait_until(lambda: writer.done[TRANSACTIONS] > 20, 10, "the writer writes")
-            for documents in (100, 1500):
-                kill_after(deployment, documents)
-            running = deployment.flusso("run")
-            wait_until(lambda: deployment.served() or not running.running, 90, "served")
-            assert running.running, running.output
-            served = writer.done[TRANSACTIONS]
-            wait_until(
-                lambda: writer.done[TRANSACTIONS] > served + 100, 20, "changes after the seeds"
-            )
-        finally:
-            stop.set()
-            thread.join()
-    assert not failures, failures
+    with writing(deployment.database, random.Random(20), rate=150) as writer:
+        wait_until(lambda: writer.done[TRANSACTIONS] > 20, 10, "the writer writes")
+        for documents in (100, 1500):
+            kill_after(deployment, documents)
+        running = deployment.flusso("run")
+        wait_until(lambda: deployment.served() or not running.running, 90, "served")
+        assert running.running, running.output
+        served = writer.done[TRANSACTIONS]
+        wait_until(lambda: writer.done[TRANSACTIONS] > served + 100, 20, "changes after the seeds")
     wait_until(
         lambda: deployment.differences(connection) == 0 or not running.running,
         30,
