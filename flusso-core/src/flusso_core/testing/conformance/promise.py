@@ -51,19 +51,20 @@ class Promise:
             raise self.broken(f"{when}: {_difference(found, expected)}")
 
     async def within(self, operation: Awaitable[T], doing: str, *, seconds: float = SECONDS) -> T:
-        """Await the operation; fail if it has not ended in time."""
+        """Await what has to succeed in time."""
         try:
-            async with asyncio.timeout(seconds):
-                return await operation
-        except TimeoutError as error:
-            raise self.broken(f"{doing} had not ended after {seconds:g} s") from error
+            return await self._in_time(operation, doing, seconds)
+        except BrokenPromise:
+            raise
+        except Exception as error:  # whatever a backend under test raises is what was seen
+            raise self.broken(f"{doing} raised {type(error).__name__}: {error}") from error
 
     async def failure(
         self, kind: type[Exception], operation: Awaitable[object], doing: str
     ) -> Exception:
         """Await what has to fail; return its error, or fail if it was not of this kind."""
         try:
-            await self.within(operation, doing)
+            await self._in_time(operation, doing, SECONDS)
         except kind as error:
             return error
         except BrokenPromise:
@@ -72,6 +73,16 @@ class Promise:
             seen = f"{doing} raised {type(error).__name__} ({error}) instead of {kind.__name__}"
             raise self.broken(seen) from error
         raise self.broken(f"{doing} did not raise {kind.__name__}")
+
+    async def _in_time(self, operation: Awaitable[T], doing: str, seconds: float) -> T:
+        bound = asyncio.timeout(seconds)
+        try:
+            async with bound:
+                return await operation
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise self.broken(f"{doing} had not ended after {seconds:g} s") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,14 +180,15 @@ class DocumentChecks(SinkChecks):
     async def test_a_cancelled_flush_does_no_harm(self, bench: SinkBench) -> None:
         """Whatever became of it, the same document is written again, newer, and that stays."""
         async with writing(bench) as sink:
-            for steps in (0, 1, 3, 10):
-                cancelled = asyncio.create_task(_flush(sink, upsert("1", steps + 1, {"id": steps})))
+            for number, steps in enumerate((0, 1, 3, 10)):
+                version = 2 * number + 1
+                cancelled = asyncio.create_task(_flush(sink, upsert("1", version, {"id": steps})))
                 for _ in range(steps):
                     await asyncio.sleep(0)
                 cancelled.cancel()
                 with suppress(asyncio.CancelledError, SinkError):
                     await CANCELLED.within(cancelled, "a cancelled flush")
-                newest = upsert("1", 100 + steps, {"id": 100 + steps})
+                newest = upsert("1", version + 1, {"id": 100 + steps})
                 await CANCELLED.within(_flush(sink, newest), "a flush after a cancelled one")
                 found = await bench.stored(SAMPLE, GENERATION)
                 CANCELLED.same(found, content([newest]), f"a flush cancelled after {steps} steps")

@@ -119,6 +119,8 @@ class CaptureConformance(SourceChecks):
         rows.apply(BEFORE)
         await bench.commit(*BEFORE)
         async with provisioned(bench) as capture, following(capture) as follower:
+            await follower.reach_head(capture)
+            follower.forget()
             await bench.commit(*writes)
             await follower.reach_head(capture)
             for batch in follower.batches:

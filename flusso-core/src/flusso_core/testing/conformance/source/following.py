@@ -51,6 +51,11 @@ class Follower:
         """All so far."""
         return [change for batch in self.batches for change in batch.changes]
 
+    def forget(self) -> None:
+        """Forget what has come; from now on, only what comes counts."""
+        self._start = self.position
+        self.batches.clear()
+
     async def reach(self, position: Position) -> None:
         """Return when everything up to there has been delivered."""
         while self.position < position:
