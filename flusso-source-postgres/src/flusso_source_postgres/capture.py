@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from flusso_core.errors import ConfigError, SourceError, SourceFatal
+from flusso_core.errors import SourceError, SourceFatal
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, PutBatch
 from flusso_core.model import (
@@ -19,12 +18,10 @@ from flusso_core.model import (
     StreamIdentity,
     TableName,
 )
-from flusso_core.schema import complete_keys, routing_columns
-from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.assembler import Assembler
-from flusso_source_postgres.catalogue import RelationKind, Table, read_publication, read_tables
+from flusso_source_postgres.catalogue import RelationKind, Table
 from flusso_source_postgres.connection import ConnectionTarget
-from flusso_source_postgres.coverage import Need, Plan, Slot, plan, read_server, read_slot
+from flusso_source_postgres.needs import Need
 from flusso_source_postgres.options import PostgresOptions
 from flusso_source_postgres.pgoutput import Decoder
 from flusso_source_postgres.provision import (
@@ -35,10 +32,12 @@ from flusso_source_postgres.provision import (
 )
 from flusso_source_postgres.relation import Route
 from flusso_source_postgres.replication import ReplicationConnection
+from flusso_source_postgres.server import Slot, read_slot
 from flusso_source_postgres.session import Session
-from flusso_source_postgres.sql.compiled import table_names
 from flusso_source_postgres.streaming import Confirmations, stream
+from flusso_source_postgres.survey import survey
 from flusso_source_postgres.visibility import Visibility
+from flusso_source_postgres.watch import Watch
 from flusso_source_postgres.wire import format_lsn, parse_lsn
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,8 @@ _FLUSH_PATIENCE = 2.0
 class PostgresCapture(ChangeCapture):
     """Follows a publication through a replication slot.
 
-    Besides the replication connection it has one for the gate and one for everything else.
+    Besides the replication connection it has one for the gate, one for the watch, whose
+    transactions no other question may come into, and one for everything else.
     """
 
     def __init__(self, context: SourceContext[PostgresOptions]) -> None:
@@ -64,9 +64,11 @@ class PostgresCapture(ChangeCapture):
         self._target: ConnectionTarget | None = None
         self._control: Session | None = None
         self._gate: Session | None = None
+        self._watching: Session | None = None
         self._visibility: Visibility | None = None
         self._temporary: ReplicationConnection | None = None
         self._routes: Mapping[TableName, Route] | None = None
+        self._watch: Watch | None = None
         self._identity: StreamIdentity | None = None
 
     async def open(self) -> None:
@@ -83,15 +85,17 @@ class PostgresCapture(ChangeCapture):
         self._control = control
         self._gate = Session(self._target, application_name="flusso gate")
         self._visibility = Visibility(self._gate)
+        self._watching = Session(self._target, application_name="flusso watch")
 
     async def close(self) -> None:
         """Tell the server the last confirmed position, and close every connection."""
         temporary, self._temporary = self._temporary, None
         if temporary is not None:
             await temporary.close()
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            await gate.close()
+        for session in (self._gate, self._watching):
+            if session is not None:
+                await session.close()
+        self._gate = self._watching = None
         control, self._control = self._control, None
         if control is not None:
             try:
@@ -109,28 +113,27 @@ class PostgresCapture(ChangeCapture):
                 says what, and the SQL for an administrator.
         """
         control = self._session()
-        todo, tables, needs = await self._plan(temporary=temporary)
-        refuse(todo.errors)
+        seen = await survey(control, self._options, self._schemas, temporary=temporary)
+        refuse(seen.errors)
         connection = await control.connection()
-        await set_identities(connection, todo.identities)
-        await change_publication(connection, todo.publication)
-        if todo.identities or todo.publication:
+        await set_identities(connection, seen.plan.identities)
+        await change_publication(connection, seen.plan.publication)
+        if seen.plan.identities or seen.plan.publication:
             # Someone may have changed the tables meanwhile.
-            todo, tables, needs = await self._plan(temporary=temporary)
-            refuse(todo.errors)
-        for finding in todo.findings:
-            logger.warning(
-                "%s: %s%s",
-                finding.subject,
-                finding.message,
-                f"; {finding.cure}" if finding.cure else "",
-            )
-        self._routes = {need.table: _route(tables[need.table], need) for need in needs}
+            seen = await survey(control, self._options, self._schemas, temporary=temporary)
+            refuse(seen.errors)
+        for finding in seen.findings:
+            if finding.severity is Severity.WARNING:
+                cure = f"; {finding.cure}" if finding.cure else ""
+                logger.warning("%s: %s%s", finding.subject, finding.message, cure)
+        self._routes = {need.table: _route(seen.tables[need.table], need) for need in seen.needs}
         if temporary:
             await self._provision_temporary(control)
-        elif todo.slot:
-            async with await create_slot(self._where(), control, self._slot, temporary=False):
-                pass
+        else:
+            await self._provision_slot(control, seen.slot)
+        self._watch = Watch(
+            self._aside(), self._options, self._schemas, slot=self._slot, begun=seen
+        )
 
     async def identity(self) -> StreamIdentity:
         """The server's system identifier and timeline, the database and the slot."""
@@ -176,7 +179,7 @@ class PostgresCapture(ChangeCapture):
             SourceUnavailable: the connection was lost, or another process uses the slot.
             SourceFatal: slot or publication are gone, or this is another server.
         """
-        if self._routes is None:
+        if self._routes is None or self._watch is None:
             raise SourceFatal("the capture is not provisioned")
         begin = parse_lsn(start.token)
         visibility = self._visible()
@@ -191,11 +194,13 @@ class PostgresCapture(ChangeCapture):
             )
             await connection.start(self._slot, self._options.publication, begin)
             logger.info("following changes from %s on", format_lsn(begin))
+            await self._watch.restart()
             await stream(
                 connection,
                 self._slot,
                 assembler,
                 self._confirmations,
+                self._watch,
                 put,
                 server_timeout=timeout,
             )
@@ -226,28 +231,23 @@ class PostgresCapture(ChangeCapture):
 
     async def check(self) -> Sequence[Finding]:
         """What a run could not mend itself, found without changing anything."""
-        todo, _, _ = await self._plan(temporary=False)
-        return todo.findings
+        seen = await survey(self._session(), self._options, self._schemas, temporary=False)
+        return seen.findings
 
-    async def _plan(
-        self, *, temporary: bool
-    ) -> tuple[Plan, Mapping[TableName, Table], Sequence[Need]]:
-        """Read what there is and compare it with what the schemas need."""
-        control = self._session()
-        names = {name for schema in self._schemas for name in table_names(schema)}
-        connection = await control.connection()
-        tables = await read_tables(connection, names)
-        needs, findings = _needs(self._schemas, tables)
-        slot: Slot | None = None if temporary else await read_slot(control, self._slot)
-        todo = plan(
-            self._options,
-            needs,
-            server=await read_server(control),
-            tables=tables,
-            publication=await read_publication(connection, self._options.publication),
-            slot=slot,
-        )
-        return replace(todo, findings=findings + todo.findings), tables, needs
+    async def _provision_slot(self, control: Session, slot: Slot | None) -> None:
+        if slot is not None and slot.lost:
+            logger.warning(
+                "replication slot %s is lost and made anew: each index has a gap", self._slot
+            )
+            await control.rows(
+                "SELECT pg_catalog.pg_drop_replication_slot(%s)",
+                [self._slot],
+                doing="drop the lost replication slot",
+            )
+        elif slot is not None:
+            return
+        async with await create_slot(self._where(), control, self._slot, temporary=False):
+            pass
 
     async def _provision_temporary(self, control: Session) -> None:
         if self._temporary is not None:
@@ -346,6 +346,11 @@ class PostgresCapture(ChangeCapture):
             raise SourceFatal("the capture is not open")
         return self._control
 
+    def _aside(self) -> Session:
+        if self._watching is None:
+            raise SourceFatal("the capture is not open")
+        return self._watching
+
     def _visible(self) -> Visibility:
         if self._visibility is None or self._gate is None:
             raise SourceFatal("the capture is not open")
@@ -360,33 +365,3 @@ def _route(table: Table, need: Need) -> Route:
     if table.kind is RelationKind.PARTITIONED:
         return Route(need.columns, unchanged=frozenset(table.primary_key))
     return Route(need.columns)
-
-
-def _needs(
-    schemas: Sequence[IndexSchema], tables: Mapping[TableName, Table]
-) -> tuple[tuple[Need, ...], tuple[Finding, ...]]:
-    """What the schemas need of each table, and which schemas cannot say.
-
-    A table that is not there needs to exist, at least.
-    """
-    columns: dict[TableName, frozenset[str]] = {}
-    origins: dict[TableName, list[str]] = {}
-    findings: list[Finding] = []
-    for schema in schemas:
-        names = table_names(schema)
-        for name in names:
-            columns.setdefault(name, frozenset())
-            origins.setdefault(name, []).append(schema.origin or f"index {schema.index}")
-        if not names <= tables.keys():
-            continue
-        try:
-            complete = complete_keys(schema, lambda name: tables[name].primary_key)
-        except ConfigError as error:
-            findings.append(Finding(Severity.ERROR, f"index {schema.index}", str(error)))
-            continue
-        for name, needed in routing_columns((complete,)).items():
-            columns[name] |= needed
-    needs = tuple(
-        Need(name, columns[name], tuple(dict.fromkeys(origins[name]))) for name in sorted(columns)
-    )
-    return needs, tuple(findings)

@@ -107,12 +107,23 @@ class ReplicaIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A relation that holds rows: the table itself, or each leaf partition of it."""
+    """A relation that holds rows: the table itself, or each leaf partition of it.
+
+    Attributes:
+        identity: what its old rows carry.
+        indexes: its usable unique indexes.
+        file: changes when it is truncated or written anew as a whole.
+        attached: a partition that was a table before it became one.
+        column_lists: publications that publish it with a list of columns.
+    """
 
     name: TableName
     oid: int
     identity: ReplicaIdentity
     indexes: tuple[Index, ...]
+    file: int
+    attached: bool
+    column_lists: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +235,15 @@ ORDER BY attrelid, attnum
 """
 
 _STORAGE: LiteralString = """
-SELECT root.oid, n.nspname, c.relname, c.oid, c.relreplident::text
+SELECT root.oid, n.nspname, c.relname, c.oid, c.relreplident::text, c.relfilenode,
+       -- CREATE TABLE … PARTITION OF makes both rows at once, ATTACH PARTITION only the first.
+       EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_type t ON t.oid = c.reltype
+               WHERE i.inhrelid = c.oid AND i.xmin <> t.xmin),
+       ARRAY(SELECT p.pubname::text FROM pg_catalog.pg_publication_rel r
+             JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
+             WHERE r.prattrs IS NOT NULL AND (r.prrelid = c.oid OR r.prrelid IN (
+                 SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid)))
+             ORDER BY 1)
 FROM unnest(%s::oid[]) AS root (oid)
 CROSS JOIN LATERAL (
     SELECT root.oid AS relid
@@ -379,7 +398,7 @@ def _indexes(rows: Iterable[TupleRow]) -> tuple[Index, ...]:
 def _storage(
     row: TupleRow, columns: Mapping[int, list[TupleRow]], indexes: tuple[Index, ...]
 ) -> Storage:
-    _, schema, relation, oid, identity = row
+    _, schema, relation, oid, identity, file, attached, column_lists = row
     kind = IdentityKind(identity)
     carried: frozenset[str] = frozenset()
     if kind is IdentityKind.FULL:
@@ -397,4 +416,7 @@ def _storage(
         oid=oid,
         identity=ReplicaIdentity(kind, carried),
         indexes=indexes,
+        file=file,
+        attached=attached,
+        column_lists=tuple(column_lists),
     )

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import LiteralString
 
 from flusso_core.model import Finding, Severity, TableName
 from flusso_source_postgres.catalogue import (
-    OLDEST_SERVER,
     Publication,
     RelationKind,
     Storage,
     Table,
 )
+from flusso_source_postgres.needs import Need
 from flusso_source_postgres.options import PostgresOptions
-from flusso_source_postgres.session import Session
-from flusso_source_postgres.sql.text import identifier, literal, table_name
+from flusso_source_postgres.server import Server, drop_slot
+from flusso_source_postgres.sql.text import identifier, table_name
 
 _OPERATIONS = frozenset({"insert", "update", "delete", "truncate"})
 
@@ -29,88 +28,23 @@ _PUBLISHES_GENERATED = 180000
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What the schemas need of a table's changes.
-
-    Attributes:
-        columns: the routing columns.
-        origins: the schema files, or indexes, that name the table.
-    """
-
-    table: TableName
-    columns: frozenset[str]
-    origins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What matters of the server, the database and the role."""
-
-    version: int
-    wal_level: str
-    database: str
-    role: str
-    may_create: bool
-    may_replicate: bool
-    standby: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A replication slot, as `pg_replication_slots` shows it."""
-
-    plugin: str | None
-    database: str | None
-    active_pid: int | None
-    wal_status: str | None
-    confirmed: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What stands in the way, and what flusso itself does about the rest.
 
     Attributes:
-        findings: what someone else has to mend (errors), or should know (warnings).
+        findings: what someone else has to mend for all tables (errors), or should know (warnings).
+        faults: by table, what keeps its changes from being followed. It concerns the indexes
+            that name the table.
         identities: what gets REPLICA IDENTITY FULL.
         publication: SQL that makes the publication complete.
-        slot: the slot must be created.
+        unpublished: tables of which it lacks changes.
     """
 
     findings: tuple[Finding, ...]
+    faults: Mapping[TableName, tuple[Finding, ...]]
     identities: tuple[Storage, ...]
     publication: tuple[str, ...]
-    slot: bool
-
-    @property
-    def errors(self) -> tuple[Finding, ...]:
-        """The findings that stop a run."""
-        return tuple(one for one in self.findings if one.severity is Severity.ERROR)
-
-
-_SERVER: LiteralString = """
-SELECT current_setting('server_version_num')::int, current_setting('wal_level'),
-       current_database()::text, current_user::text,
-       pg_catalog.has_database_privilege(current_database(), 'CREATE'),
-       (SELECT rolsuper OR rolreplication FROM pg_catalog.pg_roles WHERE rolname = current_user),
-       pg_catalog.pg_is_in_recovery()
-"""
-
-_SLOT: LiteralString = """
-SELECT plugin::text, database::text, active_pid, wal_status, confirmed_flush_lsn::text
-FROM pg_catalog.pg_replication_slots WHERE slot_name = %s
-"""
-
-
-async def read_server(session: Session) -> Server:
-    """Ask the server about itself, the database and the role."""
-    return Server(*await session.row(_SERVER, doing="read the server's settings"))
-
-
-async def read_slot(session: Session, name: str) -> Slot | None:
-    """The replication slot of that name, if there is one."""
-    rows = await session.rows(_SLOT, [name], doing="read the replication slots")
-    return Slot(*rows[0]) if rows else None
+    unpublished: frozenset[TableName]
 
 
 def plan(
@@ -120,91 +54,54 @@ def plan(
     server: Server,
     tables: Mapping[TableName, Table],
     publication: Publication | None,
-    slot: Slot | None,
+    has_slot: bool,
 ) -> Plan:
-    """Compare what is needed with what there is."""
-    findings = [*_server(server), *_slot(options.slot, slot, server)]
+    """Compare what is needed of the tables with what there is.
+
+    Args:
+        options: what flusso may do by itself.
+        needs: what the schemas need.
+        server: for its version and the role.
+        tables: what the catalogue says.
+        publication: what is published, if anything.
+        has_slot: a slot that is to be read exists already.
+    """
+    findings: list[Finding] = []
+    faults: dict[TableName, tuple[Finding, ...]] = {}
     identities: list[Storage] = []
     usable: list[Table] = []
     for need in needs:
         table = tables.get(need.table)
-        faults = list(_table(need, table, server))
-        findings += faults
-        if table is None or faults:
-            continue
-        usable.append(table)
-        for storage in table.storage:
-            if need.columns <= storage.identity.columns:
-                continue
-            if options.manage_replica_identity and table.owned:
-                identities.append(storage)
-            else:
-                findings.append(_identity(need, storage))
+        wrong = [*_table(need, table, server), *_member(publication, need)]
+        if table is not None and not wrong:
+            for storage in table.storage:
+                if need.columns <= storage.identity.columns:
+                    continue
+                if options.manage_replica_identity and table.owned and not storage.column_lists:
+                    identities.append(storage)
+                    continue
+                said = _identity(need, storage)
+                (wrong if said.severity is Severity.ERROR else findings).append(said)
+        if wrong:
+            faults[need.table] = tuple(wrong)
+        elif table is not None:
+            usable.append(table)
     changes: tuple[str, ...] = ()
-    if publication is None and slot is not None:
+    if publication is None and has_slot:
         findings.append(_newer(options))
     else:
-        changes, faults = _publication(options, usable, server=server, publication=publication)
-        findings += faults
-    if publication is not None:
-        findings += _members(publication, needs)
-    return Plan(tuple(findings), tuple(identities), changes, slot is None)
+        changes, incomplete = _publication(options, usable, server=server, publication=publication)
+        findings += incomplete
+    whole = publication is not None and publication.operations >= _OPERATIONS
+    unpublished = frozenset(
+        table.name for table in usable if not whole or not _published(table, publication)
+    )
+    return Plan(tuple(findings), faults, tuple(identities), changes, unpublished)
 
 
 def full_identity(storage: TableName) -> str:
     """The SQL that makes the stream carry whole old rows of a table."""
     return f"ALTER TABLE {table_name(storage)} REPLICA IDENTITY FULL"
-
-
-def _server(server: Server) -> Iterator[Finding]:
-    if server.version < OLDEST_SERVER:
-        yield _error(
-            "server",
-            f"Postgres {server.version // 10000} is older than {OLDEST_SERVER // 10000}",
-            f"upgrade it to {OLDEST_SERVER // 10000} or later",
-        )
-    if server.wal_level != "logical":
-        yield _error(
-            "server",
-            f"wal_level is {server.wal_level}; logical replication needs logical",
-            "ALTER SYSTEM SET wal_level = 'logical'; then restart the server",
-        )
-    if server.standby:
-        yield _error("server", "it is a standby", "connect to the primary")
-    if not server.may_replicate:
-        # Managed services grant replication by roles of their own.
-        yield Finding(
-            Severity.WARNING,
-            f"role {server.role}",
-            "lacks REPLICATION, unless this service grants it in its own way",
-            f"ALTER ROLE {identifier(server.role)} REPLICATION",
-        )
-
-
-def _slot(name: str, slot: Slot | None, server: Server) -> Iterator[Finding]:
-    if slot is None:
-        return
-    subject = f"replication slot {name}"
-    drop = f"SELECT pg_drop_replication_slot({literal(name)}); then every index is filled afresh"
-    if slot.plugin != "pgoutput":
-        kind = "a physical slot" if slot.plugin is None else f"of the plugin {slot.plugin}"
-        yield _error(
-            subject, f"is {kind}, flusso needs pgoutput", "choose another name in [source] slot"
-        )
-    elif slot.database != server.database:
-        yield _error(
-            subject,
-            f"belongs to database {slot.database}, not to {server.database}",
-            "choose another name in [source] slot",
-        )
-    elif slot.wal_status == "lost":
-        yield _error(
-            subject,
-            "is lost: the server has removed WAL that it needs (max_slot_wal_keep_size)",
-            drop,
-        )
-    elif slot.active_pid is not None:
-        yield Finding(Severity.WARNING, subject, f"is in use by process {slot.active_pid}")
 
 
 def _table(need: Need, table: Table | None, server: Server) -> Iterator[Finding]:
@@ -263,6 +160,10 @@ def _table(need: Need, table: Table | None, server: Server) -> Iterator[Finding]
 def _identity(need: Need, storage: Storage) -> Finding:
     subject = f"table {storage.name}"
     cure = full_identity(storage.name)
+    if storage.column_lists:
+        # With a whole row as its identity, its UPDATE and DELETE would fail.
+        lists = ", ".join(identifier(one) for one in storage.column_lists)
+        cure = f"publish it without a list of columns ({lists}), then {cure}"
     if not storage.identity.columns:
         return _error(
             subject,
@@ -285,8 +186,7 @@ def _newer(options: PostgresOptions) -> Finding:
         f"publication {options.publication}",
         f"does not exist, but the replication slot {options.slot} does, and can never be read "
         "past what was committed without the publication",
-        f"SELECT pg_drop_replication_slot({literal(options.slot)}); "
-        "then every index is filled afresh",
+        f"{drop_slot(options.slot)}; then every index is filled afresh",
     )
 
 
@@ -347,27 +247,27 @@ def _published(table: Table, publication: Publication | None) -> bool:
     )
 
 
-def _members(publication: Publication, needs: Sequence[Need]) -> Iterator[Finding]:
-    for need in needs:
-        member = publication.members.get(need.table)
-        if member is None:
-            continue
-        subject = f"publication {publication.name}"
-        again = (
-            f"ALTER PUBLICATION {identifier(publication.name)} DROP TABLE "
-            f"{table_name(need.table)}; then start flusso again, or add the table without it"
+def _member(publication: Publication | None, need: Need) -> Iterator[Finding]:
+    """What a publication that someone else made leaves out of a table."""
+    member = None if publication is None else publication.members.get(need.table)
+    if publication is None or member is None:
+        return
+    subject = f"publication {publication.name}"
+    again = (
+        f"ALTER PUBLICATION {identifier(publication.name)} DROP TABLE "
+        f"{table_name(need.table)}; then start flusso again, or add the table without it"
+    )
+    if member.row_filter is not None:
+        yield _error(
+            subject,
+            f"publishes only some rows of {need.table} ({member.row_filter}): "
+            "changes of the others would be lost",
+            again,
         )
-        if member.row_filter is not None:
-            yield _error(
-                subject,
-                f"publishes only some rows of {need.table} ({member.row_filter}): "
-                "changes of the others would be lost",
-                again,
-            )
-        lacking = need.columns - member.columns
-        if lacking:
-            names = ", ".join(identifier(one) for one in sorted(lacking))
-            yield _error(subject, f"leaves out {names} of {need.table}", again)
+    lacking = need.columns - member.columns
+    if lacking:
+        names = ", ".join(identifier(one) for one in sorted(lacking))
+        yield _error(subject, f"leaves out {names} of {need.table}", again)
 
 
 def _error(subject: str, message: str, cure: str) -> Finding:

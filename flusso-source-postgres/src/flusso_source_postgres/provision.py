@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 from collections.abc import Sequence
 
 import psycopg
 from psycopg import errors
 from tenacity import (
     AsyncRetrying,
-    retry_if_exception_type,
+    RetryError,
+    retry_if_result,
     stop_after_delay,
     wait_random_exponential,
 )
@@ -53,38 +55,51 @@ def refuse(findings: Sequence[Finding]) -> None:
 
 
 async def set_identities(connection: Connection, storages: Sequence[Storage]) -> None:
-    """Give each table REPLICA IDENTITY FULL without making anyone queue behind the lock.
+    """Give each table REPLICA IDENTITY FULL, trying for a while where it is busy.
 
     Raises:
         SourceFatal: a table stays busy, or the role may not.
         SourceUnavailable: the connection was lost.
     """
     for storage in storages:
+        attempts = AsyncRetrying(
+            retry=retry_if_result(operator.not_),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_after_delay(LOCK_PATIENCE),
+        )
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(errors.LockNotAvailable),
-                wait=wait_random_exponential(multiplier=0.05, max=1.0),
-                stop=stop_after_delay(LOCK_PATIENCE),
-                reraise=True,
-            ):
-                with attempt:
-                    await _set_identity(connection, storage)
-        except errors.LockNotAvailable as error:
+            await attempts(set_identity, connection, storage)
+        except RetryError as error:
             raise SourceFatal(
                 f"table {storage.name} is in use all the time: its replica identity cannot be "
                 f"set; do it in a quiet moment: {full_identity(storage.name)}"
             ) from error
-        except psycopg.Error as error:
-            raise source_error(error, f"set the replica identity of {storage.name}") from error
-        logger.info("set REPLICA IDENTITY FULL on %s, to see rows leave a document", storage.name)
 
 
-async def _set_identity(connection: Connection, storage: Storage) -> None:
-    async with connection.transaction():
-        # An ALTER that waits for its lock makes every later query on the table wait behind it.
-        lock = f"LOCK TABLE {table_name(storage.name)} IN ACCESS EXCLUSIVE MODE NOWAIT"
-        await connection.execute(lock.encode())
-        await connection.execute(full_identity(storage.name).encode())
+async def set_identity(connection: Connection, storage: Storage) -> bool:
+    """Give a table REPLICA IDENTITY FULL, unless it is busy at this moment.
+
+    Nobody is made to queue behind the lock: an ALTER that waits for its lock makes every later
+    query on the table wait behind it.
+
+    Returns:
+        Whether it was done.
+
+    Raises:
+        SourceFatal: the role may not.
+        SourceUnavailable: the connection was lost.
+    """
+    lock = f"LOCK TABLE {table_name(storage.name)} IN ACCESS EXCLUSIVE MODE NOWAIT"
+    try:
+        async with connection.transaction():
+            await connection.execute(lock.encode())
+            await connection.execute(full_identity(storage.name).encode())
+    except errors.LockNotAvailable:
+        return False
+    except psycopg.Error as error:
+        raise source_error(error, f"set the replica identity of {storage.name}") from error
+    logger.info("set REPLICA IDENTITY FULL on %s, to see rows leave a document", storage.name)
+    return True
 
 
 async def change_publication(connection: Connection, statements: Sequence[str]) -> None:

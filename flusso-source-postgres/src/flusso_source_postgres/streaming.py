@@ -7,8 +7,10 @@ import contextlib
 import time
 
 from flusso_core.interfaces import PutBatch
+from flusso_core.model import ChangeBatch
 from flusso_source_postgres.assembler import Assembler
 from flusso_source_postgres.replication import ReplicationConnection
+from flusso_source_postgres.watch import Watch
 
 _LONGEST_SILENCE = 10.0
 """Seconds between two replies at most, or a third of the server's patience if that is less."""
@@ -70,6 +72,7 @@ async def stream(
     slot: str,
     assembler: Assembler,
     confirmations: Confirmations,
+    watch: Watch,
     put: PutBatch,
     *,
     server_timeout: float | None,
@@ -81,6 +84,7 @@ async def stream(
         slot: for messages.
         assembler: makes batches of frames.
         confirmations: what to tell the server.
+        watch: notices what the stream does not tell.
         put: where batches go; while it blocks, nothing is read.
         server_timeout: seconds within which the server wants to hear of us; `None`: no bound.
 
@@ -93,7 +97,7 @@ async def stream(
         async with asyncio.TaskGroup() as group:
             reporter = group.create_task(confirmations.report_for_ever(connection, interval))
             try:
-                await _deliver(connection, slot, assembler, confirmations, put)
+                await _deliver(connection, slot, assembler, confirmations, watch, put)
             finally:
                 reporter.cancel()
     except BaseExceptionGroup as failures:
@@ -106,16 +110,13 @@ async def _deliver(
     slot: str,
     assembler: Assembler,
     confirmations: Confirmations,
+    watch: Watch,
     put: PutBatch,
 ) -> None:
     frames = 0
     delivered = 0.0
     while True:
-        frame = connection.read(slot)
-        if frame is None:
-            # What the socket holds already belongs to the same batch.
-            connection.poll()
-            frame = connection.read(slot)
+        frame = _next_frame(connection, slot)
         if frame is not None:
             full = assembler.feed(frame)
             if assembler.reply:
@@ -134,10 +135,30 @@ async def _deliver(
             if pause > 0:
                 await connection.readable(pause)
                 continue
+        await _look(assembler, watch, put)
         batch = assembler.take()
         if batch is not None:
             await put(batch)
             await asyncio.sleep(0)
             delivered = time.monotonic()
         if frame is None and batch is None:
-            await connection.readable()
+            await connection.readable(watch.rest)
+
+
+async def _look(assembler: Assembler, watch: Watch, put: PutBatch) -> None:
+    """Before what was gathered goes out: whatever it follows from is told first."""
+    if not assembler.described and watch.rest:
+        return
+    assembler.described = False
+    news = await watch.look(position=assembler.end, incomplete=assembler.incomplete)
+    if news:
+        await put(ChangeBatch(news.changes, position=None, unfit=news.unfit))
+
+
+def _next_frame(connection: ReplicationConnection, slot: str) -> bytes | None:
+    frame = connection.read(slot)
+    if frame is None:
+        # What the socket holds already belongs to the same batch.
+        connection.poll()
+        frame = connection.read(slot)
+    return frame

@@ -177,4 +177,4 @@ def test_a_failed_connection_is_tried_again_only_where_that_may_help(
 def test_a_database_error_is_retryable_only_where_it_passes_by_itself(
     error: psycopg.Error, kind: type[Exception]
 ) -> None:
-    assert type(source_error(error, "do it")) is kind
+    assert isinstance(source_error(error, "do it"), kind)

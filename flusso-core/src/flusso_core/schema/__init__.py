@@ -10,6 +10,7 @@ columns = routing_columns([complete])
 The parsed model is in `flusso_core.schema.model`.
 """
 
+from flusso_core.schema.locating import locate
 from flusso_core.schema.mapping import project_mapping
 from flusso_core.schema.parsing import load_schema, lower_schema, parse_schema
 from flusso_core.schema.tables import complete_keys, referenced_columns, routing_columns
@@ -17,6 +18,7 @@ from flusso_core.schema.tables import complete_keys, referenced_columns, routing
 __all__ = [
     "complete_keys",
     "load_schema",
+    "locate",
     "lower_schema",
     "parse_schema",
     "project_mapping",

@@ -59,6 +59,11 @@ def referenced_columns(schemas: Iterable[IndexSchema]) -> dict[TableName, frozen
     return _frozen(found)
 
 
+def columns_of(table: TableName, field: Field) -> Columns:
+    """The columns that a field of that table names, of the table itself and of related ones."""
+    return _referenced_of(table, (field,))
+
+
 def complete_keys(schema: IndexSchema, primary_key: PrimaryKey) -> IndexSchema:
     """The schema with every key that it leaves out filled in from the catalogue.
 
