@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -249,12 +249,10 @@ def same(expected: Any, found: Any) -> bool:
         case Number() | About(), _:
             return isinstance(found, Number) and expected == found
         case dict(), dict():
-            one: dict[str, Any] = expected
-            other: dict[str, Any] = found
+            one, other = cast("Mapping[str, Any]", expected), cast("Mapping[str, Any]", found)
             return list(one) == list(other) and all(same(one[name], other[name]) for name in one)
         case list(), list():
-            elements: list[Any] = expected
-            others: list[Any] = found
+            elements, others = cast("Sequence[Any]", expected), cast("Sequence[Any]", found)
             return len(elements) == len(others) and all(map(same, elements, others))
         case _:
             return type(expected) is type(found) and bool(expected == found)

@@ -251,7 +251,7 @@ class World:
 def random_world(random: Random) -> World:
     """Three to six tables with links among them, and one to three indexes."""
     names = random.sample(TABLE_NAMES, random.randint(3, 6))
-    tables = [_table(random, name) for name in names]
+    tables = [_table(random, name, single=not place) for place, name in enumerate(names)]
     pointed_at = [table for table in tables if table.single is not None]
     for table in tables:
         for number in range(random.randint(1, 3)):
@@ -260,12 +260,12 @@ def random_world(random: Random) -> World:
     return World(tables, indexes)
 
 
-def _table(random: Random, name: str) -> Table:
+def _table(random: Random, name: str, *, single: bool) -> Table:
     columns = {
         column: KINDS[random.choice(tuple(KINDS))]
         for column in random.sample(COLUMN_NAMES, random.randint(2, 5))
     }
-    size = random.choices((1, 2), (5, 1))[0]
+    size = 1 if single or random.random() < 0.8 else 2
     key = tuple([f"Key {place}" if random.random() < 0.3 else f"k{place}" for place in range(size)])
     kinds = [kind for kind in KINDS.values() if kind.key]
     # As often as not what most tables have.
