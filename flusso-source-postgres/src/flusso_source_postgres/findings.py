@@ -8,48 +8,25 @@ from typing import LiteralString
 import psycopg
 
 from flusso_core.errors import SchemaMismatch, SourceFatal, SourceUnavailable
-from flusso_core.model import FieldType, Finding, Severity, TableName
+from flusso_core.model import Finding, Severity, TableName
 from flusso_core.schema.model import (
     AggregateField,
     Field,
     Filter,
-    GeoField,
     IndexSchema,
     JoinField,
-    MapField,
     ObjectField,
     RawFilter,
-    ScalarField,
 )
-from flusso_source_postgres.catalogue import Column, Table, read_tables
+from flusso_source_postgres.catalogue import RelationKind, Table, read_tables
 from flusso_source_postgres.connection import Connection, source_error
+from flusso_source_postgres.fitting import subject, unfitting
 from flusso_source_postgres.mismatch import mismatch
+from flusso_source_postgres.purity import impurity
 from flusso_source_postgres.sql.compiled import CompiledIndex, compile_index, table_names
 from flusso_source_postgres.sql.rows import Tables
 from flusso_source_postgres.sql.text import identifier, table_name
 from flusso_source_postgres.statements import run
-
-_FITTING: dict[FieldType, tuple[str, ...]] = {
-    FieldType.SHORT: ("smallint",),
-    FieldType.INTEGER: ("integer", "smallint"),
-    FieldType.LONG: ("bigint", "integer", "smallint", "oid"),
-    FieldType.FLOAT: ("real", "double precision", "numeric", "smallint", "integer"),
-    FieldType.DOUBLE: ("double precision", "real", "numeric", "smallint", "integer", "bigint"),
-    FieldType.DECIMAL: (
-        *("numeric", "money", "smallint", "integer", "bigint"),
-        *("real", "double precision"),
-    ),
-    FieldType.BOOLEAN: ("boolean",),
-    FieldType.DATE: ("date", "timestamp without time zone", "timestamp with time zone"),
-    FieldType.TIMESTAMP: (
-        *("timestamp with time zone", "timestamp without time zone", "date"),
-        *("time without time zone", "time with time zone"),
-    ),
-    FieldType.BINARY: ("bytea",),
-    FieldType.JSON: ("json", "jsonb"),
-    FieldType.MAP: ("json", "jsonb"),
-}
-"""Column types whose every value the mapping of a field type takes. Text types take anything."""
 
 _LEADING: LiteralString = """
 SELECT i.indrelid, a.attname
@@ -71,10 +48,11 @@ async def find(connection: Connection, schemas: Sequence[IndexSchema]) -> list[F
             compiled.append(compile_index(schema, tables))
         except SchemaMismatch as error:
             if table_names(schema) <= tables.keys():  # else it is said above
-                found.append(Finding(Severity.ERROR, _subject(schema), error.reason))
+                found.append(Finding(Severity.ERROR, subject(schema), error.reason))
     for one in compiled:
         found += await _statements(connection, one)
-        found += _types(one.schema.fields, one.tables[one.schema.table], one)
+        found += await _impure(connection, one)
+        found += await unfitting(connection, one)
         found += _key(one)
     return [*dict.fromkeys(found), *await _indexes(connection, compiled, tables)]
 
@@ -96,24 +74,24 @@ async def require(connection: Connection, compiled: CompiledIndex) -> None:
 
 def _table(name: TableName, table: Table | None, role: str) -> Iterator[Finding]:
     """What keeps the role from reading a table; worded as the capture words it (`coverage`)."""
-    subject = f"table {name}"
+    about = f"table {name}"
     if table is None:
         yield Finding(
-            Severity.ERROR, subject, "does not exist", "create it, or correct the schema file"
+            Severity.ERROR, about, "does not exist", "create it, or correct the schema file"
         )
     elif not table.readable:
         quoted = table_name(name)
         schema, grantee = identifier(name.schema), identifier(role)
         yield Finding(
             Severity.ERROR,
-            subject,
+            about,
             f"may not be read by role {role}",
             f"GRANT USAGE ON SCHEMA {schema} TO {grantee}; GRANT SELECT ON {quoted} TO {grantee}",
         )
     elif table.hidden_rows:
         yield Finding(
             Severity.ERROR,
-            subject,
+            about,
             f"hides rows from role {role} by a row security policy",
             f"ALTER ROLE {identifier(role)} BYPASSRLS",
         )
@@ -126,13 +104,28 @@ async def _statements(connection: Connection, compiled: CompiledIndex) -> list[F
         statement = f"SELECT FROM {table_name(table)} WHERE ({raw.sql}\n) LIMIT 0"
         if (error := await _try(connection, statement, [])) is not None:
             message = f"raw filter on {table}: {error}"
-            found.append(Finding(Severity.ERROR, _subject(compiled.schema), message))
+            found.append(Finding(Severity.ERROR, subject(compiled.schema), message))
     if found or any(not compiled.tables[name].readable for name in table_names(compiled.schema)):
         return found
     empty: list[list[str]] = [[] for _ in range(compiled.key_size)]
     if (error := await _try(connection, compiled.build, empty)) is not None:
-        found.append(Finding(Severity.ERROR, _subject(compiled.schema), error))
+        found.append(Finding(Severity.ERROR, subject(compiled.schema), error))
     return found
+
+
+async def _impure(connection: Connection, compiled: CompiledIndex) -> list[Finding]:
+    """Name the raw filters whose outcome may change without a change of their row."""
+    return [
+        Finding(
+            Severity.WARNING,
+            subject(compiled.schema),
+            f"raw filter {raw.sql!r} on {table} {reason}: a document is right only as of the last "
+            "change of a row in it, because what the filter depends on is not followed",
+            "filter by the row's own columns and immutable functions, or set sweep_interval",
+        )
+        for table, raw in _raw_filters(compiled.schema)
+        if (reason := await impurity(connection, compiled.tables[table], raw.sql)) is not None
+    ]
 
 
 async def _try(
@@ -163,48 +156,6 @@ def _raw_below(fields: Sequence[Field]) -> Iterator[tuple[TableName, RawFilter]]
             yield from _raw_below(field.fields)
 
 
-def _types(fields: Sequence[Field], table: Table, compiled: CompiledIndex) -> Iterator[Finding]:
-    for field in fields:
-        match field:
-            case ScalarField():
-                column = table.column(field.column)
-                if column is not None and not _fits(field.type, column):
-                    yield _mismatch(field.name, str(field.type), column, table, compiled)
-            case MapField():
-                column = table.column(field.column)
-                if column is not None and not _fits(FieldType.MAP, column):
-                    yield _mismatch(field.name, "map", column, table, compiled)
-            case GeoField(lat=str(lat), lon=str(lon)):
-                for name in (lat, lon):
-                    column = table.column(name)
-                    if column is not None and not _fits(FieldType.DECIMAL, column):
-                        yield _mismatch(field.name, "geo", column, table, compiled)
-            case ObjectField():
-                yield from _types(field.fields, table, compiled)
-            case JoinField():
-                yield from _types(field.fields, compiled.tables[field.table], compiled)
-            case _:
-                pass
-
-
-def _fits(field_type: FieldType, column: Column) -> bool:
-    fitting = _FITTING.get(field_type)
-    base = column.base_type.removesuffix("[]")
-    return fitting is None or base in fitting or base.endswith(".hstore")
-
-
-def _mismatch(
-    name: str, field_type: str, column: Column, table: Table, compiled: CompiledIndex
-) -> Finding:
-    return Finding(
-        Severity.WARNING,
-        _subject(compiled.schema),
-        f"field {name!r} is of type {field_type}, and column {column.name!r} of {table.name} is "
-        f"{column.type_name}: values that do not fit are refused or not searchable",
-        "change the field's type, or use `custom`",
-    )
-
-
 def _key(compiled: CompiledIndex) -> Iterator[Finding]:
     root = compiled.tables[compiled.schema.table]
     key = set(compiled.schema.primary_key or ())
@@ -212,7 +163,7 @@ def _key(compiled: CompiledIndex) -> Iterator[Finding]:
         columns = ", ".join(identifier(one) for one in compiled.schema.primary_key or ())
         yield Finding(
             Severity.ERROR,
-            _subject(compiled.schema),
+            subject(compiled.schema),
             f"nothing makes the key ({columns}) of {root.name} unique and not null",
             f"ALTER TABLE {table_name(root.name)} ADD PRIMARY KEY ({columns})",
         )
@@ -229,12 +180,14 @@ async def _indexes(
             Severity.WARNING,
             f"table {name}",
             f"no index on {column!r}, by which rows are found: each time the whole table is read",
-            f"CREATE INDEX CONCURRENTLY ON {table_name(name)} ({identifier(column)})",
+            f"CREATE INDEX {_concurrently(tables[name])}ON {table_name(name)} "
+            f"({identifier(column)})",
         )
         for name, column in wanted
         if (tables[name].oid, column) not in leading
     ]
 
 
-def _subject(schema: IndexSchema) -> str:
-    return f"index {schema.index!r}" + (f" ({schema.origin})" if schema.origin else "")
+def _concurrently(table: Table) -> str:
+    # Postgres takes no CONCURRENTLY there (CREATE INDEX, "Building Indexes Concurrently").
+    return "" if table.kind is RelationKind.PARTITIONED else "CONCURRENTLY "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -134,6 +135,90 @@ async def test_a_missing_index_comes_with_its_sql(lab: Lab) -> None:
     (finding,) = await lab.closed_builder(_orders()).check()
     assert finding.severity is Severity.WARNING
     assert finding.cure == 'CREATE INDEX CONCURRENTLY ON "public"."items" ("order_id")'
+
+
+async def test_an_index_of_a_partitioned_table_is_asked_for_as_it_can_be_had(lab: Lab) -> None:
+    lab.execute(
+        "CREATE TABLE orders (id bigint PRIMARY KEY);"
+        "CREATE TABLE items (id bigint, order_id bigint, sku text, PRIMARY KEY (id))"
+        " PARTITION BY HASH (id)"
+    )
+    (finding,) = await lab.closed_builder(_orders()).check()
+    assert finding.cure == 'CREATE INDEX ON "public"."items" ("order_id")'
+    lab.execute(finding.cure)
+    assert await lab.closed_builder(_orders()).check() == []
+
+
+IMPURE = {
+    "total > 0 -- a comment": None,
+    "orders.total > 0 OR upper('a') = 'A'": None,
+    "total > extract(epoch FROM now())": "not immutable",
+    "random() < 0.5": "not immutable",
+    "EXISTS (SELECT FROM public.items i WHERE i.order_id = id)": "more than its own row",
+    "(SELECT max(total) FROM public.orders) > total": "more than its own row",
+}
+
+
+@pytest.mark.parametrize("raw", IMPURE)
+async def test_a_raw_filter_that_depends_on_more_than_its_row_is_named(lab: Lab, raw: str) -> None:
+    """R5: and nothing is left behind of the look into it."""
+    lab.execute(TABLES)
+    schema = _orders(f"{ORDERS}filters: [{{ raw: {json.dumps(raw)} }}]\n")
+    found = await lab.closed_builder(schema).check()
+    said = IMPURE[raw]
+    if said is None:
+        assert found == []
+    else:
+        (finding,) = found
+        assert finding.severity is Severity.WARNING
+        assert said in finding.message
+        assert repr(raw) in finding.message
+    assert lab.rows("SELECT FROM pg_class WHERE relpersistence = 't'") == []
+
+
+async def test_a_raw_filter_is_one_statement_also_where_it_is_looked_into(lab: Lab) -> None:
+    """R5: the transaction that asks may write, and what the filter says must not."""
+    lab.execute(TABLES + "; INSERT INTO orders VALUES (1)")
+    schema = _orders(ORDERS + 'filters: [{ raw: "true); COMMIT; DELETE FROM orders; --" }]\n')
+    (finding,) = await lab.closed_builder(schema).check()
+    assert finding.severity is Severity.ERROR
+    assert lab.rows("SELECT id FROM orders") == [(1,)]
+
+
+async def test_values_of_an_enum_that_have_no_rank_are_named(lab: Lab) -> None:
+    lab.execute(
+        "CREATE TYPE mood AS ENUM ('bad', 'good', 'odd'); CREATE DOMAIN d AS mood;"
+        "CREATE TABLE things (id int PRIMARY KEY, a d, b mood, c mood)"
+    )
+    fields = (
+        ScalarField("a", FieldType.ENUM, "a", variants=("bad", "good")),
+        ScalarField("b", FieldType.ENUM, "b", variants=("odd", "good", "bad", "worse")),
+        ScalarField("c", FieldType.ENUM, "c"),
+    )
+    schema = IndexSchema("things", TableName("public", "things"), fields, "h")
+    (finding,) = await lab.closed_builder(schema).check()
+    assert finding.severity is Severity.WARNING
+    assert "field 'a'" in finding.message
+    assert "'odd'" in finding.message
+
+
+async def test_a_custom_field_reads_the_types_that_it_names(lab: Lab) -> None:
+    lab.execute(
+        "CREATE EXTENSION citext;"
+        "CREATE TABLE things (id int PRIMARY KEY, a inet, b citext, c varchar(5), d point)"
+    )
+    fields = tuple(
+        ScalarField(name, FieldType.CUSTOM, name, postgres_types=types, custom="keyword")
+        for name, types in {
+            "a": ("cidr", "inet"),
+            "b": ("citext",),
+            "c": ("varchar",),
+            "d": ("box", "no such type"),
+        }.items()
+    )
+    schema = IndexSchema("things", TableName("public", "things"), fields, "h")
+    (finding,) = await lab.closed_builder(schema).check()
+    assert "column 'd' of public.things is point" in finding.message
 
 
 async def test_a_column_of_another_type_is_a_warning(lab: Lab) -> None:
