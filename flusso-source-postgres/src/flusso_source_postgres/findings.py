@@ -9,6 +9,7 @@ import psycopg
 
 from flusso_core.errors import SchemaMismatch, SourceFatal, SourceUnavailable
 from flusso_core.model import Finding, Severity, TableName
+from flusso_core.schema import locate
 from flusso_core.schema.model import (
     AggregateField,
     Field,
@@ -41,7 +42,16 @@ async def find(connection: Connection, schemas: Sequence[IndexSchema]) -> list[F
     names = {name for schema in schemas for name in table_names(schema)}
     role = connection.info.user
     tables = await read_tables(connection, names)
-    found = [finding for name in sorted(names) for finding in _table(name, tables.get(name), role)]
+    found = [
+        Finding(
+            Severity.ERROR,
+            f"table {name}",
+            f"does not exist (named by {', '.join(_naming(name, schemas))})",
+            "create it, or correct the schema file",
+        )
+        for name in sorted(names - tables.keys())
+    ]
+    found += [one for name in sorted(tables) for one in _unreadable(tables[name], role)]
     compiled: list[CompiledIndex] = []
     for schema in schemas:
         try:
@@ -65,23 +75,24 @@ async def require(connection: Connection, compiled: CompiledIndex) -> None:
         SchemaMismatch: the statements that read them do not run.
     """
     for name in sorted(table_names(compiled.schema)):
-        for finding in _table(name, compiled.tables[name], connection.info.user):
+        for finding in _unreadable(compiled.tables[name], connection.info.user):
             cure = f"; {finding.cure}" if finding.cure else ""
             raise SourceFatal(f"{finding.subject} {finding.message}{cure}")
     for finding in await _statements(connection, compiled):
         raise mismatch(compiled.schema, finding.message)
 
 
-def _table(name: TableName, table: Table | None, role: str) -> Iterator[Finding]:
+def _naming(table: TableName, schemas: Sequence[IndexSchema]) -> list[str]:
+    """Where the schemas name a table."""
+    return [locate(schema, table) for schema in schemas if table in table_names(schema)]
+
+
+def _unreadable(table: Table, role: str) -> Iterator[Finding]:
     """What keeps the role from reading a table; worded as the capture words it (`coverage`)."""
-    about = f"table {name}"
-    if table is None:
-        yield Finding(
-            Severity.ERROR, about, "does not exist", "create it, or correct the schema file"
-        )
-    elif not table.readable:
-        quoted = table_name(name)
-        schema, grantee = identifier(name.schema), identifier(role)
+    about = f"table {table.name}"
+    if not table.readable:
+        quoted = table_name(table.name)
+        schema, grantee = identifier(table.name.schema), identifier(role)
         yield Finding(
             Severity.ERROR,
             about,

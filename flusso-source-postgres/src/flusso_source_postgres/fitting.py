@@ -10,6 +10,7 @@ import psycopg
 from psycopg import errors
 
 from flusso_core.model import FieldType, Finding, Severity
+from flusso_core.schema import locate
 from flusso_core.schema.model import (
     Field,
     GeoField,
@@ -96,15 +97,17 @@ async def unfitting(connection: Connection, compiled: CompiledIndex) -> list[Fin
     return [
         Finding(Severity.WARNING, about, message, cure)
         for one in fields
-        for message, cure in _faults(one, types)
+        for message, cure in _faults(one, types, compiled.schema)
     ]
 
 
-def _faults(one: _Read, types: _Types) -> Iterator[tuple[str, str]]:
+def _faults(one: _Read, types: _Types, schema: IndexSchema) -> Iterator[tuple[str, str]]:
+    where = locate(schema, one.table.name, one.column.name)
+    field = f"field {one.name!r} ({where})"
     column = f"column {one.column.name!r} of {one.table.name}"
     if not _fits(one, types):
         message = (
-            f"field {one.name!r} is of type {one.type}, and {column} is {one.column.type_name}: "
+            f"{field} is of type {one.type}, and {column} is {one.column.type_name}: "
             "values that do not fit are refused or not searchable"
         )
         custom = one.type is FieldType.CUSTOM
@@ -113,7 +116,7 @@ def _faults(one: _Read, types: _Types) -> Iterator[tuple[str, str]]:
     labels = types.labels.get(one.column.base_oid, ())
     if one.variants and (unranked := [label for label in labels if label not in one.variants]):
         message = (
-            f"field {one.name!r}: {column} may hold {', '.join(map(repr, unranked))}, which "
+            f"{field}: {column} may hold {', '.join(map(repr, unranked))}, which "
             "`variants` does not rank"
         )
         yield message, "add it to `variants`, in its place"

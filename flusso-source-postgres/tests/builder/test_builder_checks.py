@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +13,7 @@ import pytest
 from flusso_core.errors import SchemaMismatch, SourceFatal, SourceUnavailable
 from flusso_core.hookspecs import SourceContext
 from flusso_core.model import Change, FieldType, IndexKeys, Operation, Severity, TableName
-from flusso_core.schema import parse_schema
+from flusso_core.schema import load_schema, parse_schema
 from flusso_core.schema.model import IndexSchema, ScalarField
 from flusso_source_postgres.builder import PostgresBuilder
 from flusso_source_postgres.options import PostgresOptions
@@ -87,6 +88,32 @@ async def test_what_is_missing_is_named(lab: Lab, ruin: str, said: list[str]) ->
     assert finding.severity is Severity.ERROR
     text = f"{finding.subject} {finding.message}"
     assert [one for one in said if one not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("ruin", "line"),
+    [
+        ("ALTER TABLE items DROP sku", 10),
+        ("ALTER TABLE items DROP order_id", 5),
+        ("DROP TABLE items", 5),
+        ("ALTER TABLE items ALTER sku TYPE int USING 1", 10),
+        ("ALTER TABLE orders RENAME id TO key", 4),
+    ],
+)
+async def test_what_is_missing_is_named_with_its_line(
+    lab: Lab, tmp_path: Path, ruin: str, line: int
+) -> None:
+    """C14: file and line of what a table lacks, when the index starts and when it is checked."""
+    file = tmp_path / "orders.schema.yml"
+    file.write_text(ORDERS.replace("keyword: sku", "boolean: sku").lstrip(), encoding="utf-8")
+    lab.execute(f"{TABLES}ALTER TABLE items ALTER sku TYPE boolean USING true; {ruin}")
+    schema = load_schema(file, "orders")
+    (finding,) = await lab.closed_builder(schema).check()
+    assert f"{file}:{line}" in finding.message
+    if finding.severity is Severity.ERROR:
+        async with lab.builder(schema) as builder:
+            (unfit,) = builder.unfit()
+        assert f"{file}:{line}: " in unfit.reason
 
 
 async def test_a_column_dropped_while_running_is_an_error_that_names_the_schema(lab: Lab) -> None:

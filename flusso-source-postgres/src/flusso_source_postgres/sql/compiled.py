@@ -9,7 +9,7 @@ from flusso_core.errors import SourceFatal
 from flusso_core.model import TableName
 from flusso_core.schema.model import AggregateField, Field, IndexSchema, JoinField, ObjectField
 from flusso_source_postgres.catalogue import RelationKind
-from flusso_source_postgres.mismatch import mismatch
+from flusso_source_postgres.mismatch import Missing, mismatch
 from flusso_source_postgres.sql.pages import build_statement, keys_statement, page_statement
 from flusso_source_postgres.sql.resolve import Trigger, lookups, triggers
 from flusso_source_postgres.sql.rows import Tables
@@ -68,14 +68,12 @@ def compile_index(schema: IndexSchema, tables: Tables) -> CompiledIndex:
 
     Raises:
         SchemaMismatch: a table or column is missing, or a key that is needed is not there. The
-            message names the index and the schema file.
+            message names the index, the schema file and the line.
     """
     try:
         for name in table_names(schema):
             if name not in tables:
-                raise SourceFatal(
-                    f"table {name} does not exist; create it, or correct its name in the schema"
-                )
+                raise Missing(name)
         root = tables[schema.table]
         if root.kind not in (RelationKind.TABLE, RelationKind.PARTITIONED):
             raise SourceFatal(f"{schema.table} is not a table: documents start from table rows")
@@ -88,7 +86,7 @@ def compile_index(schema: IndexSchema, tables: Tables) -> CompiledIndex:
             embedded=_embedded(completed.fields),
         )
     except SourceFatal as error:
-        raise mismatch(schema, str(error)) from error
+        raise mismatch(schema, error) from error
 
 
 def table_names(schema: IndexSchema) -> frozenset[TableName]:

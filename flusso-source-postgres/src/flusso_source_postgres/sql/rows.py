@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from flusso_core.errors import SourceFatal
 from flusso_core.model import TableName
 from flusso_core.schema.model import Filter, OrderBy
 from flusso_source_postgres.catalogue import Column, Table
+from flusso_source_postgres.mismatch import Missing
 from flusso_source_postgres.sql.filters import conditions
 from flusso_source_postgres.sql.text import identifier, table_name
 
@@ -74,9 +74,9 @@ def describe(table: Table, name: str) -> Column:
     """What the catalogue says of a column.
 
     Raises:
-        SourceFatal: there is none of that name.
+        Missing: there is none of that name.
     """
     column = table.column(name)
     if column is None:
-        raise SourceFatal(f"table {table.name} has no column {name!r}")
+        raise Missing(table.name, name)
     return column
