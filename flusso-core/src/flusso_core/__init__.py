@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flusso_core.interfaces import (
         ChangeCapture,
         DocumentBuilder,
+        DocumentTransform,
         Queue,
         Sink,
         SinkCapabilities,
@@ -94,7 +95,14 @@ _HOMES = {
         "SourceUnavailable",
     ),
     "hookspecs": ("hookimpl",),
-    "interfaces": ("ChangeCapture", "DocumentBuilder", "Queue", "Sink", "SinkCapabilities"),
+    "interfaces": (
+        "ChangeCapture",
+        "DocumentBuilder",
+        "DocumentTransform",
+        "Queue",
+        "Sink",
+        "SinkCapabilities",
+    ),
     "model": (
         "BuiltDocument",
         "Change",
@@ -151,6 +159,7 @@ __all__ = [
     "DocumentBuilder",
     "DocumentId",
     "DocumentRejected",
+    "DocumentTransform",
     "Engine",
     "EngineError",
     "FailurePolicies",

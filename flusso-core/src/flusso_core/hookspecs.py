@@ -32,8 +32,14 @@ import pluggy
 from pydantic import BaseModel
 
 from flusso_core.catalogue import CatalogueTable
-from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
-from flusso_core.model import IndexMapping, JsonValue
+from flusso_core.interfaces import (
+    ChangeCapture,
+    DocumentBuilder,
+    DocumentTransform,
+    Queue,
+    Sink,
+)
+from flusso_core.model import IndexMapping, JsonValue, Rejection
 from flusso_core.observe.observer import Observer
 from flusso_core.schema.model import IndexSchema
 
@@ -185,3 +191,28 @@ class UserHooksSpec:
     @hookspec
     def flusso_observer(self) -> Observer | None:
         """Return an observer that is told what the engine does, or `None`."""
+
+    @hookspec
+    def flusso_transform(self, index: str) -> DocumentTransform | None:
+        """Return a function that changes the documents of an index before they are written.
+
+        It is called once for each document that is built, with the document as a `dict`; what it
+        returns is written instead, and `None` drops the document, also where an earlier state of
+        it was written. The same document must give the same result. One that it fails on follows
+        the index's `on_error`. What the mapping has no field for is refused by the destination.
+
+        Args:
+            index: the logical name; every enabled index is asked for once a run.
+
+        Returns:
+            `None`: documents of this index stay as they are, and are not even parsed.
+        """
+
+    @hookspec
+    def flusso_rejected(self, sink: str, rejection: Rejection) -> None:
+        """A document was refused by a sink or by a transform; called for each one, at once.
+
+        Args:
+            sink: the sink's name.
+            rejection: the document as it was, and the reason.
+        """

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 from flusso_core.model import (
     BuiltDocument,
@@ -36,6 +36,17 @@ from flusso_core.model import (
 
 PutBatch: TypeAlias = Callable[[ChangeBatch], Awaitable[None]]
 """Where a capture delivers batches; it blocks while the engine is behind (back-pressure)."""
+
+
+class DocumentTransform(Protocol):
+    """Takes a document and returns what is written instead of it; `None`: there is to be none.
+
+    The same document gives the same result, whenever it is asked. It may change what it is given.
+    A number with a fraction comes as `float`.
+    """
+
+    def __call__(self, document: dict[str, Any], /) -> Mapping[str, Any] | None:
+        """What is written instead of the document."""
 
 
 class Edge(ABC):

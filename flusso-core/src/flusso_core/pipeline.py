@@ -37,6 +37,7 @@ from flusso_core.model import IndexMapping, JsonValue
 from flusso_core.observe.guarded import GuardedObserver
 from flusso_core.observe.observer import FanOut, NoopObserver, Observer
 from flusso_core.plugins import (
+    LoadedHooks,
     load_builder,
     load_capture,
     load_hooks,
@@ -164,9 +165,11 @@ class Plan:
 
         Raises:
             ConfigError: a secret's variable is not set.
+            PluginError: a user hook cannot be used.
         """
         from flusso_core.engine import Engine
 
+        hooks = _hooks(self.deployment)
         return Engine(
             self.make_capture(),
             self.make_builder(),
@@ -181,7 +184,8 @@ class Plan:
                 for name, sink in self.deployment.sinks.items()
                 if sink.detach_after is not None
             },
-            observer=_observers(observer or NoopObserver()),
+            transforms=hooks.transforms,
+            observer=_observers(observer or NoopObserver(), hooks),
             backfill_workers=self._workers("backfill_workers"),
             build_workers=self._workers("build_workers"),
             skip_backfill=self.skip_backfill,
@@ -281,11 +285,21 @@ def _valid_prefix(prefix: str, over: Overrides) -> str:
     return validate(ConfigModel, table, file=ParsedFile(origin, {})).prefix
 
 
-def _observers(observer: Observer) -> Observer:
-    """The observer, and those of the user's hooks beside it."""
-    hooks = load_hooks()
+def _hooks(deployment: Deployment) -> LoadedHooks:
+    """The user's hooks.
+
+    Raises:
+        PluginError: one of them cannot be used. It may be the one that takes out of documents what
+            nobody is to see.
+    """
+    hooks = load_hooks([schema.index for schema in deployment.schemas])
     for failure in hooks.failures:
-        logger.warning("%s", failure)
+        raise failure
+    return hooks
+
+
+def _observers(observer: Observer, hooks: LoadedHooks) -> Observer:
+    """The observer, and those of the user's hooks beside it."""
     if not hooks.observers:
         return observer
     guarded = (GuardedObserver(each, type(each).__qualname__) for each in hooks.observers)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,8 @@ class Backend:
         assert name == "memory"
         return flusso_queue()
 
-    def load_hooks(self) -> LoadedHooks:
+    def load_hooks(self, indexes: Iterable[str]) -> LoadedHooks:
+        del indexes
         return self.hooks
 
 
@@ -232,7 +233,7 @@ async def test_an_assembled_engine_runs_and_tells_every_observer(
             raise RuntimeError("kaputt")
 
     observers: tuple[Observer, ...] = (Broken(), hook)
-    backend.hooks = LoadedHooks(observers, (PluginFailed("the hooks 'x' cannot be used"),))
+    backend.hooks = LoadedHooks(observers, ())
     backend.database.commit(backend.database.put_parent("1", "Ada"))
     mine = StatsObserver()
     text = f'[source]\ntype = "joint"\n[sinks.a]\ntype = "fine"\n{INDEX}'
@@ -241,7 +242,27 @@ async def test_an_assembled_engine_runs_and_tells_every_observer(
     assert backend.destination.search("parents") == backend.database.documents()
     assert mine.summary().upserts == hook.summary().upserts > 0
     assert phases == [Phase.STARTING]
-    assert "the hooks 'x' cannot be used" in caplog.text
+    assert "Broken" in caplog.text
     assert backend.source is not None
     assert backend.builder is not None
     assert [schema.index for schema in backend.builder.schemas] == ["parents"]
+
+
+def test_a_hook_that_cannot_be_used_stops_the_run(backend: Backend, tmp_path: Path) -> None:
+    """It may be the one that takes out of documents what nobody is to see."""
+    backend.hooks = LoadedHooks((), (PluginFailed("the hooks 'x' cannot be used"),))
+    text = f'[source]\ntype = "joint"\n[sinks.a]\ntype = "fine"\n{INDEX}'
+    with pytest.raises(PluginFailed, match="'x' cannot be used"):
+        assemble(deployment(tmp_path, text))
+
+
+async def test_transforms_of_hooks_and_times_of_sinks_reach_the_engine(
+    backend: Backend, tmp_path: Path
+) -> None:
+    """The documents are written as the hooks make them."""
+    backend.hooks = LoadedHooks((), (), {"parents": [lambda document: {"name": "hidden"}]})
+    backend.database.commit(backend.database.put_parent("1", "Ada"))
+    text = f'[source]\ntype = "joint"\n[sinks.a]\ntype = "fine"\ndetach_after = "1h"\n{INDEX}'
+    engine = assemble(deployment(tmp_path, text))
+    await engine.run(once=True)
+    assert backend.destination.search("parents") == {"1": b'{"name":"hidden"}'}

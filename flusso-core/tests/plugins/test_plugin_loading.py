@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +22,7 @@ from flusso_core.errors import (
     PluginNotFound,
 )
 from flusso_core.hookspecs import PLUGIN_API
+from flusso_core.model import Document, DocumentId, Rejection
 from flusso_core.plugins import Kind, Origin, PluginLoader, discover
 
 HOOKIMPL = "from flusso_core.hookspecs import hookimpl\n"
@@ -321,6 +323,43 @@ def test_user_hooks_give_their_observers_and_a_broken_one_is_reported(install: I
     [failure] = loaded.failures
     assert isinstance(failure, PluginFailed)
     assert "d-hooks" in str(failure)
+
+
+TRANSFORM = (
+    HOOKIMPL
+    + """
+@hookimpl
+def flusso_transform(index):
+    if index == "users":
+        return lambda document: {{**document, "by": {name!r}}}
+
+told = []
+
+@hookimpl
+def flusso_rejected(sink, rejection):
+    told.append((sink, rejection.reason))
+"""
+)
+
+
+def test_user_hooks_transform_documents_and_are_told_of_rejections(install: Install) -> None:
+    install("b-hooks", "[flusso.hooks]\nother = b_hooks\n", TRANSFORM.format(name="b"))
+    install("a-hooks", "[flusso.hooks]\none = a_hooks\n", TRANSFORM.format(name="a"))
+    loaded = PluginLoader().hooks(["users", "orders"])
+    assert [each({})["by"] for each in loaded.transforms["users"]] == ["a", "b"]  # type: ignore[index]
+    assert loaded.transforms["orders"] == []
+    refused = Rejection(Document(DocumentId("users", 1, ("1",)), b"{}", 1), "too odd")
+    for observer in loaded.observers:
+        observer.rejected("search", refused)
+    for module in ("a_hooks", "b_hooks"):
+        assert import_module(module).told == [("search", "too odd")]
+
+
+def test_a_transform_that_is_no_function_is_reported(install: Install) -> None:
+    body = HOOKIMPL + "@hookimpl\ndef flusso_transform(index):\n    return 1\n"
+    install("a-hooks", "[flusso.hooks]\none = a_hooks\n", body)
+    [failure] = PluginLoader().hooks(["users"]).failures
+    assert "did not return a function" in str(failure)
 
 
 def test_a_command_is_a_click_command(install: Install) -> None:

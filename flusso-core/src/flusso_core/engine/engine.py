@@ -16,8 +16,16 @@ from flusso_core.engine.lane import Lane, LaneSettings
 from flusso_core.engine.racing import unless
 from flusso_core.engine.retry import Retrier, RetryPolicy
 from flusso_core.engine.stream import Stream
+from flusso_core.engine.transforms import Transforms
 from flusso_core.errors import EngineError, SourceUnavailable
-from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Edge, Queue, Sink
+from flusso_core.interfaces import (
+    ChangeCapture,
+    DocumentBuilder,
+    DocumentTransform,
+    Edge,
+    Queue,
+    Sink,
+)
 from flusso_core.model import UnfitIndex
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.queue.memory import MemoryQueue
@@ -42,7 +50,8 @@ class Engine:
         sinks: name to destination; each gets a lane of its own.
         batching: when a batch of changes closes.
         bounds: what each lane may hold in memory.
-        failures: what follows when a destination refuses a document.
+        failures: what follows when a destination refuses a document, or a transform fails on it.
+        transforms: index to what changes its documents before they are written, in this order.
         gaps: what follows when the stream no longer holds what an index has missed.
         queue: makes a lane's queue, given the sink's name.
         observer: hears everything.
@@ -64,6 +73,7 @@ class Engine:
         batching: BatchPolicy | None = None,
         bounds: Bounds | None = None,
         failures: FailurePolicies | None = None,
+        transforms: Mapping[str, Sequence[DocumentTransform]] | None = None,
         gaps: GapPolicies | None = None,
         queue: Callable[[str], Queue] | None = None,
         observer: Observer | None = None,
@@ -88,6 +98,7 @@ class Engine:
             batching=batching or BatchPolicy(),
             bounds=bounds or Bounds(),
             failures=failures or FailurePolicies(),
+            transforms=Transforms(transforms or {}),
             gaps=gaps or GapPolicies(),
             backfill_workers=backfill_workers,
             build_workers=build_workers,

@@ -9,12 +9,14 @@ from contextlib import aclosing
 
 from flusso_core.engine.ledger import Flight, Ledger
 from flusso_core.engine.retry import Retrier
+from flusso_core.engine.transforms import Transforms
 from flusso_core.errors import DocumentRejected, SchemaMismatch, SinkUnavailable
 from flusso_core.interfaces import DocumentBuilder, Sink
 from flusso_core.model import (
     BuiltDocument,
     Document,
     DocumentId,
+    FlushReport,
     Key,
     Rejection,
     document_id_text,
@@ -48,7 +50,8 @@ class Flights:
         generations: index to the generation that is written to; the lane changes it.
         progressed: called whenever the ledger has changed.
         retrier: how failures that pass are tried again.
-        failures: what follows when a document is refused.
+        failures: what follows when a document is refused, or a transform fails on it.
+        transforms: what the user changes in documents before they are written.
         bounds: what may be held in memory.
         build_workers: builds at once.
         unfit: told of an index that no longer fits its tables; nothing more of it is due then.
@@ -66,6 +69,7 @@ class Flights:
         progressed: Callable[[], None],
         retrier: Retrier,
         failures: FailurePolicies,
+        transforms: Transforms,
         bounds: Bounds,
         build_workers: int,
         unfit: Callable[[SchemaMismatch], None],
@@ -81,6 +85,7 @@ class Flights:
         self._progressed = progressed
         self._retrier = retrier
         self._failures = failures
+        self._transforms = transforms
         self._unfit = unfit
         self._observer = observer
         self._building = asyncio.Semaphore(build_workers)
@@ -186,18 +191,22 @@ class Flights:
         index = documents[0].id.index
         flying = {document.id.key: document for document in documents}
         try:
+            ready, failed = self._transforms.apply(documents)
+            flying |= {document.id.key: document for document in ready}
             async with self._flushing:
                 started = time.monotonic()
-                report = await self._sink.flush(
-                    documents, caught_up=self._is_caught_up(index, len(documents))
+                caught_up = self._is_caught_up(index, len(documents))
+                report = (
+                    await self._sink.flush(ready, caught_up=caught_up) if ready else FlushReport()
                 )
                 flush_seconds = time.monotonic() - started
+            rejected = [*failed, *report.rejected]
             throttled = [flying.pop(identity.key) for identity in report.throttled]
-            refused = [flying.pop(rejection.document.id.key) for rejection in report.rejected]
+            refused = [flying.pop(rejection.document.id.key) for rejection in rejected]
             self._land(index, list(flying.values()), build_seconds, flush_seconds, seed=seed)
             flying = {document.id.key: document for document in (*throttled, *refused)}
-            if report.rejected:
-                await self._reject(index, report.rejected)
+            if rejected:
+                await self._reject(index, rejected)
                 for document in refused:
                     del flying[document.id.key]
             if throttled:
@@ -266,9 +275,9 @@ class Flights:
         if self._failures.of(index) is FailurePolicy.STOP:
             first = rejections[0]
             message = (
-                f"{self._lane} refused document {document_id_text(first.document.id.key)} of "
-                f"index {index}: {first.reason}; correct the row or the schema, or set on_error "
-                'to "skip" to quarantine such documents and go on'
+                f"{self._lane}: document {document_id_text(first.document.id.key)} of index "
+                f"{index} is refused: {first.reason}; correct the row or the schema, or set "
+                'on_error to "skip" to quarantine such documents and go on'
             )
             raise DocumentRejected(message)
         await self._sink.quarantine(rejections)

@@ -18,6 +18,7 @@ from flusso_core.engine.planner import SeedProgress
 from flusso_core.engine.records import Records
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.seeder import Seeder
+from flusso_core.engine.transforms import Transforms
 from flusso_core.engine.watermark import Watermark
 from flusso_core.errors import EngineError, SchemaMismatch, SinkUnavailable
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
@@ -53,6 +54,7 @@ class LaneSettings:
     batching: BatchPolicy
     bounds: Bounds
     failures: FailurePolicies
+    transforms: Transforms
     gaps: GapPolicies
     backfill_workers: int
     build_workers: int
@@ -145,6 +147,7 @@ class Lane:
             progressed=self._progressed,
             retrier=self._retrier,
             failures=self._settings.failures,
+            transforms=self._settings.transforms,
             bounds=self._settings.bounds,
             build_workers=self._settings.build_workers,
             unfit=self._mismatch,

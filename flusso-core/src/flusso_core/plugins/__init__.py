@@ -6,6 +6,7 @@ distribution and the cure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from flusso_core.plugins.discovery import Kind, Origin, PluginInfo, core_version, discover
@@ -61,6 +62,10 @@ def load_command(name: str) -> click.Command:
     return _loader.command(name)
 
 
-def load_hooks() -> LoadedHooks:
-    """Import every installed user hook; those that fail are reported, not raised."""
-    return _loader.hooks()
+def load_hooks(indexes: Iterable[str] = ()) -> LoadedHooks:
+    """Import every installed user hook; those that fail are reported, not raised.
+
+    Args:
+        indexes: those whose documents may be transformed.
+    """
+    return _loader.hooks(indexes)

@@ -11,8 +11,9 @@ what is installed needs none of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import pluggy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import click
 
     from flusso_core.hookspecs import BuilderPlugin, CapturePlugin, QueuePlugin, SinkPlugin
+    from flusso_core.interfaces import DocumentTransform
     from flusso_core.observe.observer import Observer
 
 Descriptor: TypeAlias = "CapturePlugin | BuilderPlugin | SinkPlugin | QueuePlugin"
@@ -40,12 +42,17 @@ class LoadedHooks:
     """What the installed user hooks gave.
 
     Attributes:
-        observers: the observers that they returned.
+        observers: the observers that they returned, and one for each that is told of rejections.
         failures: the hooks that could not be used; the others are not touched by that.
+        transforms: index to what the hooks returned for its documents, in the order of the
+            distributions' names.
     """
 
     observers: tuple[Observer, ...]
     failures: tuple[PluginError, ...]
+    transforms: Mapping[str, Sequence[DocumentTransform]] = field(
+        default_factory=dict[str, "Sequence[DocumentTransform]"]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +111,24 @@ class PluginLoader:
         """An installed subcommand of the command line."""
         return _load_command(find(Kind.COMMAND, name))
 
-    def hooks(self) -> LoadedHooks:
-        """Call every installed user hook. One that fails is reported, not raised."""
+    def hooks(self, indexes: Iterable[str] = ()) -> LoadedHooks:
+        """Call every installed user hook. One that fails is reported, not raised.
+
+        Args:
+            indexes: those whose documents may be transformed.
+        """
+        names = tuple(indexes)
         observers: list[Observer] = []
         failures: list[PluginError] = []
-        for info in discover(Kind.HOOKS):
+        transforms: dict[str, list[DocumentTransform]] = {}
+        for info in sorted(discover(Kind.HOOKS), key=lambda info: (info.distribution, info.name)):
             try:
                 observers.extend(self._observers(info))
+                for name in names:
+                    transforms.setdefault(name, []).extend(self._transforms(info, name))
             except PluginError as error:
                 failures.append(error)
-        return LoadedHooks(tuple(observers), tuple(failures))
+        return LoadedHooks(tuple(observers), tuple(failures), transforms)
 
     def check(self, infos: Sequence[PluginInfo]) -> Sequence[PluginCheck]:
         """Load each of these plugins by itself and say what fails."""
@@ -165,17 +180,36 @@ class PluginLoader:
 
     def _observers(self, info: PluginInfo) -> Sequence[Observer]:
         from flusso_core.hookspecs import UserHooksSpec
+        from flusso_core.plugins.rejections import RejectionObserver
 
         returned: list[Observer] = self._call(info, UserHooksSpec, "flusso_observer") or []
+        if self._caller(info, UserHooksSpec, "flusso_rejected").get_hookimpls():
+            # Others that are loaded later have the hook too: a caller of now would call them.
+            tell = partial(self._call, info, UserHooksSpec, "flusso_rejected")
+            returned = [*returned, RejectionObserver(tell)]
         return returned
 
-    def _call(self, info: PluginInfo, spec: type, hook: str) -> Any:
+    def _transforms(self, info: PluginInfo, index: str) -> Sequence[DocumentTransform]:
+        from flusso_core.hookspecs import UserHooksSpec
+
+        returned: list[object] = self._call(info, UserHooksSpec, "flusso_transform", index=index)
+        for transform in returned or []:
+            if not callable(transform):
+                raise _failed(info, "its hook flusso_transform did not return a function")
+        return cast("list[DocumentTransform]", returned or [])
+
+    def _call(self, info: PluginInfo, spec: type, hook: str, **arguments: object) -> Any:
         """Import and register the plugin, and call one hook of it alone."""
+        caller = self._caller(info, spec, hook)
+        return _guarded(info, lambda: caller(**arguments))
+
+    def _caller(self, info: PluginInfo, spec: type, hook: str) -> pluggy.HookCaller:
+        """Import and register the plugin; what calls one hook of it alone."""
         _require_range(info)
         manager = self._manager(info.kind, spec)
         name = f"{info.distribution}:{info.name}"
 
-        def register_and_call() -> Any:
+        def register() -> pluggy.HookCaller:
             with self._lock:
                 if not manager.has_plugin(name):
                     plugin = info.entry_point.load()
@@ -187,9 +221,9 @@ class PluginLoader:
                         raise
             mine = manager.get_plugin(name)
             others = [other for other in manager.get_plugins() if other is not mine]
-            return manager.subset_hook_caller(hook, others)()
+            return manager.subset_hook_caller(hook, others)
 
-        return _guarded(info, register_and_call)
+        return _guarded(info, register)
 
     def _manager(self, kind: Kind, spec: type) -> pluggy.PluginManager:
         with self._lock:
