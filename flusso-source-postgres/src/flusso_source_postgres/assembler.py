@@ -46,14 +46,11 @@ class Assembler:
     Attributes:
         reply: the server waits for an answer; reset by whoever gives it.
         described: a table that is followed may have changed; reset by whoever looks.
-        incomplete: tables of which changes came without all of their old values; emptied by
-            whoever looks.
     """
 
     def __init__(self, decoder: Decoder, *, start: int, next_xid: int) -> None:
         self.reply = False
         self.described = False
-        self.incomplete = decoder.incomplete
         self._decode = decoder.decode
         self._reference = next_xid
         self._changes: list[Change] = []
@@ -118,11 +115,6 @@ class Assembler:
         if self._open is None:
             self._committed_at = None
         return batch
-
-    @property
-    def end(self) -> int:
-        """Everything up to here has been read."""
-        return self._end
 
     @property
     def has_changes(self) -> bool:

@@ -87,14 +87,9 @@ class Decoder:
         routes: the tables to decode. Those that are not here are skipped.
         protocol: the version that the stream was asked for, 1 to 4. A message of a later one is
             an error.
-
-    Attributes:
-        incomplete: tables of which an old row did not carry every column of their route (or has
-            NULL there, if it is of a partition); reset by whoever looks.
     """
 
     def __init__(self, routes: Mapping[TableName, Route], *, protocol: int = 1) -> None:
-        self.incomplete: set[TableName] = set()
         self._routes = routes
         self._relations: _Relations = {}
         within: dict[int, Callable[[bytes, int], PlainEvent | None]] = {
@@ -194,8 +189,6 @@ class Decoder:
                 # A large value that did not change is not sent again.
                 for name, value in before.items():
                     after.setdefault(name, value)
-        if len(before) != relation.wanted:
-            self.incomplete.add(relation.table)
         return _change(Change, (relation.table, _UPSERT, before, after))
 
     def _delete(self, data: bytes, offset: int) -> Change | None:
@@ -209,8 +202,6 @@ class Decoder:
         read_row(data, offset + _ROW_SIZE, relation.leading, before)
         if kind != OLD or not relation.nulls:
             drop_unknown(before, kind, relation)
-        if len(before) != relation.wanted:
-            self.incomplete.add(relation.table)
         return _change(Change, (relation.table, _DELETE, before, None))
 
     def _truncate(self, data: bytes, offset: int) -> Truncated | None:

@@ -150,7 +150,7 @@ async def _look(assembler: Assembler, watch: Watch, put: PutBatch) -> None:
     if not assembler.described and watch.rest:
         return
     assembler.described = False
-    news = await watch.look(position=assembler.end, incomplete=assembler.incomplete)
+    news = await watch.look()
     if news:
         await put(ChangeBatch(news.changes, position=None, unfit=news.unfit))
 

@@ -23,7 +23,6 @@ from flusso_source_postgres.server import read_slot
 from flusso_source_postgres.session import Session
 from flusso_source_postgres.sql.compiled import table_names
 from flusso_source_postgres.survey import Survey, survey
-from flusso_source_postgres.wire import parse_lsn
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +75,7 @@ class Watch:
         self._leaves = _partitions(begun.tables)
         self._unfit = {one.index: one for one in begun.unfit}
         self._untold = list(begun.unfit)
-        # Tables whose rows have moved unseen, and tables that were mended, with the WAL's end then.
         self._moved: set[TableName] = set()
-        self._mended: dict[TableName, int] = {}
         self._slot_status: str | None = "reserved"
         self._next = time.monotonic()
 
@@ -93,12 +90,8 @@ class Watch:
         """Seconds until the next look is due; none, if it is."""
         return max(0.0, self._next - time.monotonic())
 
-    async def look(self, *, position: int, incomplete: set[TableName]) -> News:
+    async def look(self) -> News:
         """See what has changed, and mend what flusso may mend.
-
-        Args:
-            position: the stream has been read up to here.
-            incomplete: tables of which changes came without their old values; emptied.
 
         Raises:
             SourceUnavailable: the connection was lost.
@@ -109,11 +102,11 @@ class Watch:
         seen = await survey(self._session, self._options, self._schemas, temporary=True)
         self._find_unfit(seen)
         self._moved.update(self._notice_partitions(seen.tables))
-        await self._mend(seen)
-        # Of what they held before they were mended, nobody knows what it was.
-        self._moved |= self._mended.keys() & incomplete
-        incomplete.clear()
-        self._mended = {name: end for name, end in self._mended.items() if end > position}
+        connection = await self._session.connection()
+        for storage in seen.plan.identities:
+            # Partitions that came since get the identity that the others have. What they told
+            # before was incomplete, and says so itself. A busy one is tried at the next look.
+            await set_identity(connection, storage)
         untold, self._untold = tuple(self._untold), []
         moved, self._moved = self._moved, set()
         return News(untold, tuple(self._truncates(moved)))
@@ -182,23 +175,6 @@ class Watch:
                 )
                 yield name
         self._leaves = leaves
-
-    async def _mend(self, seen: Survey) -> None:
-        """Give partitions that came since the identity that the others have."""
-        if not seen.plan.identities:
-            return
-        connection = await self._session.connection()
-        mended = {
-            storage.oid
-            for storage in seen.plan.identities
-            if await set_identity(connection, storage)
-        }
-        row = await self._session.row(
-            "SELECT pg_catalog.pg_current_wal_insert_lsn()::text", doing="read the end of the WAL"
-        )
-        for name, table in seen.tables.items():
-            if any(storage.oid in mended for storage in table.storage):
-                self._mended[name] = parse_lsn(row[0])
 
     def _truncates(self, moved: Iterable[TableName]) -> Iterator[Change]:
         """What makes whatever embeds rows of these tables be built anew.
