@@ -28,6 +28,7 @@ from flusso_core.model import (
     Page,
     Position,
     Rejection,
+    Removal,
     RootTruncated,
     StateRecord,
     StreamIdentity,
@@ -132,6 +133,20 @@ class ChangeCapture(Edge):
     @abstractmethod
     async def check(self) -> Sequence[Finding]:
         """What stands in the way of a correct stream, found without changing anything."""
+
+    async def teardown(self, *, dry_run: bool) -> Sequence[Removal]:
+        """Remove from the source what `provision` has made, and say what is left.
+
+        Called on an open capture that is not provisioned. Nothing to do where a stream leaves
+        nothing behind.
+
+        Args:
+            dry_run: change nothing; say what would be removed.
+
+        Raises:
+            SourceFatal: a run uses the stream; nothing was removed.
+        """
+        return ()
 
 
 class DocumentBuilder(Edge):

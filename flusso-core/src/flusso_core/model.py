@@ -334,6 +334,19 @@ class Finding:
     cure: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One thing that runs have made, or may have made, and what a teardown did about it.
+
+    Attributes:
+        subject: what it is, as in `replication slot flusso`.
+        left: why it is left, and what removes it; `None`: it is removed.
+    """
+
+    subject: str
+    left: str | None = None
+
+
 def document_id_text(key: Key) -> str:
     """The `_id` of the document with this key.
 

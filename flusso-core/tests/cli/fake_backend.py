@@ -26,6 +26,7 @@ from flusso_core.model import (
     FlushReport,
     IndexMapping,
     JsonValue,
+    Removal,
     Severity,
 )
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
@@ -76,6 +77,11 @@ class FakeCapture(MemoryCapture):
     async def check(self) -> Sequence[Finding]:
         found = self._options.found
         return () if found is None else [Finding(Severity.WARNING, SUBJECT, found, "ALTER x")]
+
+    async def teardown(self, *, dry_run: bool) -> Sequence[Removal]:
+        if not dry_run:
+            await asyncio.to_thread(Path("torn-down").touch)
+        return [Removal("stream flusso"), Removal(SUBJECT, "others use it: DROP x")]
 
 
 class FakeSink(MemorySink):

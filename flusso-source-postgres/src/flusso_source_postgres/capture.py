@@ -14,6 +14,7 @@ from flusso_core.model import (
     ChangeBatch,
     Finding,
     Position,
+    Removal,
     Severity,
     StreamIdentity,
     TableName,
@@ -21,6 +22,7 @@ from flusso_core.model import (
 from flusso_source_postgres.assembler import Assembler
 from flusso_source_postgres.catalogue import RelationKind, Table
 from flusso_source_postgres.connection import ConnectionTarget
+from flusso_source_postgres.mark import remember
 from flusso_source_postgres.needs import Need
 from flusso_source_postgres.options import PostgresOptions
 from flusso_source_postgres.pgoutput import Decoder
@@ -36,6 +38,7 @@ from flusso_source_postgres.server import Slot, read_slot
 from flusso_source_postgres.session import Session
 from flusso_source_postgres.streaming import Confirmations, stream
 from flusso_source_postgres.survey import survey
+from flusso_source_postgres.teardown import tear_down
 from flusso_source_postgres.visibility import Visibility
 from flusso_source_postgres.watch import Watch
 from flusso_source_postgres.wire import format_lsn, parse_lsn
@@ -118,6 +121,12 @@ class PostgresCapture(ChangeCapture):
         connection = await control.connection()
         await set_identities(connection, seen.plan.identities)
         await change_publication(connection, seen.plan.publication)
+        await remember(
+            control,
+            self._options.publication,
+            seen.plan.identities,
+            made=seen.publication is None and bool(seen.plan.publication),
+        )
         if seen.plan.identities or seen.plan.publication:
             # Someone may have changed the tables meanwhile.
             seen = await survey(control, self._options, self._schemas, temporary=temporary)
@@ -233,6 +242,10 @@ class PostgresCapture(ChangeCapture):
         """What a run could not mend itself, found without changing anything."""
         seen = await survey(self._session(), self._options, self._schemas, temporary=False)
         return seen.findings
+
+    async def teardown(self, *, dry_run: bool) -> Sequence[Removal]:
+        """Drop the slot, and the publication and replica identities that flusso has made."""
+        return await tear_down(self._session(), self._options, dry_run=dry_run)
 
     async def _provision_slot(self, control: Session, slot: Slot | None) -> None:
         if slot is not None and slot.lost:

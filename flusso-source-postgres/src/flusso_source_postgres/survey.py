@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from flusso_core.model import Finding, Severity, UnfitIndex
 from flusso_core.schema.model import IndexSchema
-from flusso_source_postgres.catalogue import RelationKind, read_publication, read_tables
+from flusso_source_postgres.catalogue import (
+    Publication,
+    RelationKind,
+    read_publication,
+    read_tables,
+)
 from flusso_source_postgres.coverage import Plan, plan
 from flusso_source_postgres.fitness import Tables, unfit_for_faults
 from flusso_source_postgres.needs import Need, read_needs
@@ -31,6 +36,7 @@ class Survey:
     Attributes:
         server: the server, the database and the role.
         slot: the replication slot, where there is one.
+        publication: the publication, where there is one.
         tables: those of all schemas.
         needs: what the schemas that fit need of them.
         plan: what is to be done for these.
@@ -41,6 +47,7 @@ class Survey:
 
     server: Server
     slot: Slot | None
+    publication: Publication | None
     tables: Tables
     needs: Sequence[Need]
     plan: Plan
@@ -104,6 +111,7 @@ async def survey(
     return Survey(
         server=server,
         slot=slot,
+        publication=publication,
         tables=tables,
         needs=needs,
         plan=planned(needs) if unfit else everything,

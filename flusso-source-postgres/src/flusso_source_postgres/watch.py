@@ -17,6 +17,7 @@ from flusso_core.model import Change, Operation, TableName, UnfitIndex
 from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.catalogue import RelationKind, Storage
 from flusso_source_postgres.fitness import Tables, unfit_for_changes
+from flusso_source_postgres.mark import remember
 from flusso_source_postgres.options import PostgresOptions
 from flusso_source_postgres.provision import refuse, set_identity
 from flusso_source_postgres.server import read_slot
@@ -102,11 +103,7 @@ class Watch:
         seen = await survey(self._session, self._options, self._schemas, temporary=True)
         self._find_unfit(seen)
         self._moved.update(self._notice_partitions(seen.tables))
-        connection = await self._session.connection()
-        for storage in seen.plan.identities:
-            # Partitions that came since get the identity that the others have. What they told
-            # before was incomplete, and says so itself. A busy one is tried at the next look.
-            await set_identity(connection, storage)
+        await self._mend(seen)
         untold, self._untold = tuple(self._untold), []
         moved, self._moved = self._moved, set()
         return News(untold, tuple(self._truncates(moved)))
@@ -175,6 +172,17 @@ class Watch:
                 )
                 yield name
         self._leaves = leaves
+
+    async def _mend(self, seen: Survey) -> None:
+        """Give partitions that came since the identity that the others have.
+
+        What they told before was incomplete, and says so itself. A busy one is tried again at the
+        next look.
+        """
+        connection = await self._session.connection()
+        mended = [one for one in seen.plan.identities if await set_identity(connection, one)]
+        if mended:
+            await remember(self._session, self._options.publication, mended, made=False)
 
     def _truncates(self, moved: Iterable[TableName]) -> Iterator[Change]:
         """What makes whatever embeds rows of these tables be built anew.
