@@ -130,7 +130,7 @@ def test_completion_imports_nothing_either(site: Path) -> None:
     done = flusso(
         path=site, _FLUSSO_COMPLETE="bash_complete", COMP_WORDS="flusso s", COMP_CWORD="1"
     )
-    assert done.stdout == "plain,sample\nplain,slow\n"
+    assert done.stdout == "plain,sample\nplain,schema\nplain,slow\n"
     script = flusso(_FLUSSO_COMPLETE="bash_source").stdout
     assert "_FLUSSO_COMPLETE=bash_complete" in script
 

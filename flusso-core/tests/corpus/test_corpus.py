@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
 from flusso_core.config import (
@@ -22,6 +23,7 @@ from flusso_core.config import (
     SourceConfig,
     validate_options,
 )
+from flusso_core.config.json_schema import PluginModels, config_json_schema
 from flusso_core.config.loading import lower_deployment
 from flusso_core.errors import ConfigError
 from flusso_core.files import ParsedFile, parse_toml, parse_yaml
@@ -29,6 +31,7 @@ from flusso_core.files.reading import decode
 from flusso_core.model import JsonValue, MappedField, TableName
 from flusso_core.queue.memory import MemoryQueueOptions
 from flusso_core.schema import parse_schema, project_mapping
+from flusso_core.schema.json_schema import index_json_schema
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -85,6 +88,15 @@ class Case:
     @property
     def is_schema(self) -> bool:
         return self.page.parent.parent.name == "schemas"
+
+    @property
+    def data(self) -> JsonValue:
+        """What the file holds, if it can be read; positions and types play no part."""
+        try:
+            text = decode(self.text, "x")
+            return (parse_yaml if self.is_schema else parse_toml)(text, "x").data
+        except ConfigError:
+            return None
 
     @property
     def outcome(self) -> str:
@@ -251,6 +263,87 @@ def test_the_corpus_is_as_large_as_it_claims_and_no_case_comes_twice() -> None:
     assert len({(case.is_schema, case.text) for case in CASES}) == len(CASES)
     for case in CASES:
         assert case.expected.startswith("{") is case.valid, f"{case.page}: {case.title}"
+
+
+PLUGINS = PluginModels(
+    captures=SOURCES, builders=SOURCES, default_builders={}, sinks=SINKS, queues=QUEUES
+)
+VALIDATORS: dict[bool, Any] = {
+    True: Draft202012Validator(index_json_schema()),
+    False: Draft202012Validator(config_json_schema(PLUGINS)),
+}
+
+BEYOND_A_SCHEMA = {
+    # What comes twice under different names.
+    "A document key that comes twice",
+    "A document key that comes twice in an object",
+    "A primary key that names a column twice",
+    "A variant that comes twice",
+    "Sinks whose names differ in case only",
+    "Two indexes of one name",
+    # What depends on another place, or another file.
+    "A relation from a key of several columns",
+    "A schema file that is not there",
+    "A soft delete by a field that is not there",
+    "A soft delete by a field without a column",
+    # What takes more than a pattern.
+    "A default that is no base64",
+    "A name longer than Postgres keeps",
+    "A name that is too long in bytes",
+    "A NUL character that is written as an escape",
+    "Half of a surrogate pair",
+    "An address whose port is out of range",
+    # Options of any plugin that is not installed.
+    "A number that is not finite",
+}
+"""Mistakes that only the loader finds."""
+
+
+@pytest.mark.parametrize("is_schema", [True, False])
+def test_the_json_schemas_are_json_schemas(is_schema: bool) -> None:
+    Draft202012Validator.check_schema(VALIDATORS[is_schema].schema)
+
+
+@pytest.mark.parametrize("is_schema", [True, False])
+def test_a_json_schema_takes_every_valid_file_and_refuses_what_is_wrong_by_shape(
+    is_schema: bool,
+) -> None:
+    wrong: dict[str, str] = {}
+    for case in CASES:
+        if case.is_schema is not is_schema or case.data is None:
+            continue
+        expected = case.valid or case.title in BEYOND_A_SCHEMA
+        errors = list(VALIDATORS[is_schema].iter_errors(case.data))
+        if bool(errors) is expected:
+            wrong[case.title] = errors[0].message if errors else "is taken"
+    assert wrong == {}
+
+
+def test_what_a_json_schema_cannot_say_is_in_the_corpus() -> None:
+    assert {case.title for case in CASES if not case.valid} >= BEYOND_A_SCHEMA
+
+
+def described(value: Any, path: str = "") -> Iterator[tuple[str, bool]]:
+    """Every key that a file may have, and whether its JSON Schema says what it is for."""
+    if isinstance(value, dict):
+        table = cast(dict[str, Any], value)
+        for key, inner in cast(dict[str, Any], table.get("properties", {})).items():
+            yield f"{path}/{key}", "description" in inner or "const" in inner
+        for key, inner in table.items():
+            if key not in ("not", "oneOf") or not path.endswith("FilterModel"):
+                yield from described(inner, f"{path}/{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(cast(Sequence[Any], value)):
+            yield from described(inner, f"{path}/{number}")
+
+
+def test_every_key_of_a_file_is_described() -> None:
+    """Those of flusso's own: a plugin's are the plugin's business."""
+    own: Any = Draft202012Validator(
+        config_json_schema(PluginModels({}, {}, {}, {}, {"memory": MemoryQueueOptions}))
+    )
+    for validator in (VALIDATORS[True], own):
+        assert [path for path, said in described(validator.schema) if not said] == []
 
 
 def update(page: Path) -> None:

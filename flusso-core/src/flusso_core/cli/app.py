@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "sample": LazyCommand(
         "flusso_core.cli.sample", "Build documents and print them, without writing any."
     ),
+    "schema": LazyCommand("flusso_core.cli.schema", "Print the JSON Schemas of the file formats."),
     "teardown": LazyCommand("flusso_core.cli.teardown", "Remove from the source what runs made."),
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError
 
 from flusso_core.config.durations import duration
@@ -46,9 +47,51 @@ def _schema_path(text: str) -> str:
     return text
 
 
-Duration: TypeAlias = Annotated[float, PlainValidator(duration)]
-Address: TypeAlias = Annotated[str, AfterValidator(_address)]
+Duration: TypeAlias = Annotated[
+    float,
+    PlainValidator(duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {
+                    "type": "string",
+                    "pattern": r"^\s*([0-9]+(\.[0-9]+)?\s*([mM]?[sS]|[mMhHdD])\s*)+$",
+                },
+            ],
+            "examples": ["90s", "1h30m", "7d"],
+        }
+    ),
+]
+Prefix: TypeAlias = Annotated[
+    str,
+    AfterValidator(_prefix),
+    WithJsonSchema({"type": "string", "pattern": f"^{_PREFIX.pattern}$", "maxLength": MAX_PREFIX}),
+]
+Address: TypeAlias = Annotated[
+    str,
+    AfterValidator(_address),
+    WithJsonSchema({"type": "string", "pattern": "^.+:[0-9]{1,5}$"}),
+]
+SchemaPath: TypeAlias = Annotated[
+    str,
+    AfterValidator(_schema_path),
+    WithJsonSchema({"type": "string", "pattern": r"\.ya?ml$"}),
+]
 Positive: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+def _table(name: str) -> WithJsonSchema:
+    """What stands for a table that is read by itself."""
+    return WithJsonSchema({"allOf": [{"$ref": f"#/$defs/{name}"}]})
+
+
+_SINKS: JsonSchemaValue = {
+    "type": "object",
+    "propertyNames": {"pattern": r"^\s*[A-Za-z_][A-Za-z0-9_]{0,62}\s*$"},
+    "additionalProperties": {"$ref": "#/$defs/Sink"},
+}
+_INDEXES: JsonSchemaValue = {"type": "array", "items": {"$ref": "#/$defs/IndexModel"}}
 
 
 class _Model(BaseModel):
@@ -56,69 +99,140 @@ class _Model(BaseModel):
 
 
 class ConfigModel(_Model):
-    """The top level. Its tables are read one by one, so that no problem hides another."""
+    """A deployment: a source, its sinks, its indexes.
 
-    prefix: Annotated[str, AfterValidator(_prefix)] = ""
-    on_error: FailurePolicy = FailurePolicy.STOP
-    on_gap: GapPolicy = GapPolicy.RESEED
-    source: Any
-    sinks: Any = None
-    index: Any = None
-    batch: Any = None
-    engine: Any = None
-    server: Any = None
-    queue: Any = None
+    The tables are read one by one, so that no problem hides another.
+    """
+
+    model_config = ConfigDict(title="flusso.toml")
+
+    prefix: Prefix = Field(
+        "",
+        description="Put before the name of every index and alias that flusso owns.",
+        examples=["shop_"],
+    )
+    on_error: FailurePolicy = Field(
+        FailurePolicy.STOP,
+        description="A document that a sink refuses ends the run (stop), or is quarantined (skip).",
+    )
+    on_gap: GapPolicy = Field(
+        GapPolicy.RESEED,
+        description="An index that has missed changes is filled afresh, or ends the run.",
+    )
+    source: Annotated[Any, _table("Source")] = Field(description="Where rows come from.")
+    sinks: Annotated[Any, WithJsonSchema(_SINKS)] = Field(
+        None, description="Where documents go, by name. None: to standard output."
+    )
+    index: Annotated[Any, WithJsonSchema(_INDEXES)] = Field(
+        None, description="The indexes, each from its schema file."
+    )
+    batch: Annotated[Any, _table("BatchModel")] = Field(
+        None, description="When a batch of changes closes."
+    )
+    engine: Annotated[Any, _table("EngineModel")] = Field(
+        None, description="Bounds of what each sink's lane holds in memory."
+    )
+    server: Annotated[Any, _table("ServerModel")] = Field(
+        None, description="Where the HTTP surfaces listen."
+    )
+    queue: Annotated[Any, _table("Queue")] = Field(
+        None, description="What carries changes to each sink's lane."
+    )
 
 
 class SourceModel(_Model):
     """What flusso itself reads in `[source]`."""
 
-    type: str
-    builder: str | None = None
+    model_config = ConfigDict(title="Source")
+
+    type: str = Field(description="An installed capture.", examples=["postgres"])
+    builder: str | None = Field(
+        None, description="An installed document builder. Left out: the capture's own."
+    )
 
 
 class SinkModel(_Model):
     """What flusso itself reads in `[sinks.NAME]`."""
 
-    type: str
-    detach_after: Duration | None = None
+    model_config = ConfigDict(title="Sink")
+
+    type: str = Field(description="An installed sink.", examples=["opensearch", "stdout"])
+    detach_after: Duration | None = Field(
+        None, description="How long a dead sink may hold the source. Left out: for ever."
+    )
 
 
 class QueueModel(_Model):
     """What flusso itself reads in `[queue]`."""
 
-    type: str = "memory"
+    model_config = ConfigDict(title="Queue")
+
+    type: str = Field("memory", description="An installed queue.")
 
 
 class IndexModel(_Model):
-    """`[[index]]`."""
+    """An index: `[[index]]`."""
 
-    name: LogicalName
-    schema_: Annotated[str, AfterValidator(_schema_path)] = Field(alias="schema")
-    enabled: bool = True
-    on_error: FailurePolicy | None = None
-    on_gap: GapPolicy | None = None
-    sweep_interval: Duration | None = None
-    settings: dict[str, Any] = {}
+    model_config = ConfigDict(title="Index")
+
+    name: LogicalName = Field(description="The index's name.", examples=["users"])
+    schema_: SchemaPath = Field(
+        alias="schema",
+        description="Its schema file, relative to this file.",
+        examples=["users.schema.yml"],
+    )
+    enabled: bool = Field(
+        default=True,
+        description="A disabled index keeps what it has, gets no changes and holds no source.",
+    )
+    on_error: FailurePolicy | None = Field(
+        None, description="Overrides on_error of the top for this index."
+    )
+    on_gap: GapPolicy | None = Field(
+        None, description="Overrides on_gap of the top for this index."
+    )
+    sweep_interval: Duration | None = Field(
+        None, description="Compares the index with its source this often. Left out: never."
+    )
+    settings: dict[str, Any] = Field(
+        {},
+        description="Settings of the index at its destination, on top of those of the sink.",
+        examples=[{"mapping.nested_objects.limit": 20000}],
+    )
 
 
 class BatchModel(_Model):
-    """`[batch]`."""
+    """When a batch of changes closes: `[batch]`."""
 
-    max_changes: Positive = _BATCH.max_changes
-    max_delay_ms: Annotated[int, Field(ge=0)] = round(_BATCH.max_delay * 1000)
+    model_config = ConfigDict(title="Batch")
+
+    max_changes: Positive = Field(_BATCH.max_changes, description="Row events in a batch.")
+    max_delay_ms: Annotated[int, Field(ge=0)] = Field(
+        round(_BATCH.max_delay * 1000),
+        description="Milliseconds that a change waits for others while the next stage is busy.",
+    )
 
 
 class EngineModel(_Model):
-    """`[engine]`."""
+    """Bounds of what each sink's lane holds in memory: `[engine]`."""
 
-    max_documents: Positive = _BOUNDS.max_documents
-    max_bytes: Positive = _BOUNDS.max_bytes
-    max_dirty: Positive = _BOUNDS.max_dirty
+    model_config = ConfigDict(title="Engine")
+
+    max_documents: Positive = Field(_BOUNDS.max_documents, description="Built documents.")
+    max_bytes: Positive = Field(_BOUNDS.max_bytes, description="Bytes of their bodies.")
+    max_dirty: Positive = Field(
+        _BOUNDS.max_dirty, description="Ids of documents that are not yet right at the sink."
+    )
 
 
 class ServerModel(_Model):
-    """`[server]`."""
+    """Where the HTTP surfaces listen: `[server]`."""
 
-    public_address: Address = "127.0.0.1:9464"
-    private_address: Address = "127.0.0.1:9465"
+    model_config = ConfigDict(title="Server")
+
+    public_address: Address = Field(
+        "127.0.0.1:9464", description="Health, status and metrics, for everybody."
+    )
+    private_address: Address = Field(
+        "127.0.0.1:9465", description="Control, for whoever has the password."
+    )

@@ -122,7 +122,7 @@ class Secret:
         del schema, handler
         variable = {
             "type": "object",
-            "properties": {"env": {"type": "string"}},
+            "properties": {"env": {"type": "string", "pattern": "^[^=]+$"}},
             "required": ["env"],
             "additionalProperties": False,
         }

@@ -155,8 +155,5 @@ KeyColumns: TypeAlias = Annotated[
         }
     ),
 ]
-DocumentKey: TypeAlias = Annotated[
-    str,
-    AfterValidator(document_key),
-    WithJsonSchema({"type": "string", "pattern": r"^\s*[A-Za-z_][A-Za-z0-9_]{0,62}\s*$"}),
-]
+DOCUMENT_KEY = {"type": "string", "pattern": r"^\s*[A-Za-z_][A-Za-z0-9_]{0,62}\s*$"}
+"""A document key, as JSON Schema."""
