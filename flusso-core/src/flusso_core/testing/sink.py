@@ -101,10 +101,11 @@ class MemorySink(Sink):
 
     Args:
         destination: what is written to; share it between runs to play a restart.
-        fault: called before each flush applies and after (`"before"`, `"after"`), and before each
-            other request (`"acquire"`, `"records"`, `"generation"`, `"quarantine"`); may raise,
-            `AppliedLater` before a flush too.
+        fault: called before each flush applies, between two documents of it and after (`"before"`,
+            `"part"`, `"after"`), and before each other request (`"acquire"`, `"records"`,
+            `"generation"`, `"quarantine"`); may raise, `AppliedLater` before a flush too.
         refuse: ids of documents that are refused for good.
+        refuses: whether a document is refused for good.
         throttle: ids of documents that are refused for now while it returns true for them.
         pause: awaited by every request before it applies; makes requests overtake each other.
         flushes_in_flight: how many flushes may run at once.
@@ -117,6 +118,7 @@ class MemorySink(Sink):
         *,
         fault: Callable[[str], None] | None = None,
         refuse: Sequence[str] = (),
+        refuses: Callable[[Document], bool] | None = None,
         throttle: Callable[[str], bool] | None = None,
         pause: Callable[[], Awaitable[None]] | None = None,
         flushes_in_flight: int = 2,
@@ -125,6 +127,7 @@ class MemorySink(Sink):
         self._destination = destination
         self._fault = fault or _no_fault
         self._refuse = frozenset(refuse)
+        self._refuses = refuses or _refuses_none
         self._throttle = throttle or _never
         self._pause = pause or _a_step
         self._capabilities = SinkCapabilities(
@@ -220,9 +223,11 @@ class MemorySink(Sink):
             self._check_writer()
             rejected: list[Rejection] = []
             throttled: list[DocumentId] = []
-            for document in documents:
+            for number, document in enumerate(documents):
+                if number:
+                    self._fault("part")
                 text = document_id_text(document.id.key)
-                if text in self._refuse:
+                if text in self._refuse or self._refuses(document):
                     rejected.append(Rejection(document, "refused by the test"))
                 elif not _is_json(document.body):
                     rejected.append(Rejection(document, "its body is no JSON"))
@@ -265,6 +270,11 @@ def _is_json(body: bytes | None) -> bool:
 
 def _no_fault(_: str) -> None:
     """Let every flush succeed."""
+
+
+def _refuses_none(_: Document) -> bool:
+    """Take every document."""
+    return False
 
 
 def _never(_: str) -> bool:

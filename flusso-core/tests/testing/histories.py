@@ -1,0 +1,299 @@
+"""Random databases, histories, faults, kills and restarts, played from a seed.
+
+`History` holds the engine to its promises at every instant:
+
+- nothing is confirmed that a record does not say;
+- no confirmed position has an unpaid debt: each document that a commit up to there touched is at
+  the destination as some snapshot since that commit had it;
+- no document is in flight twice (`MemorySink` checks it);
+- what waits stays within the bounds;
+
+and whenever it is calm, and after the last late request too, every index equals the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from random import Random
+from unittest.mock import patch
+
+import pytest
+
+from flusso_core.engine import Engine, RetryPolicy
+from flusso_core.engine.ledger import Ledger
+from flusso_core.model import Change, Operation, StateRecord
+from flusso_core.queue.memory import MemoryQueue
+from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, FailurePolicy
+from flusso_core.testing import (
+    MemoryBuilder,
+    MemoryCapture,
+    MemoryDatabase,
+    MemoryDestination,
+    MemorySink,
+    run_in_virtual_time,
+)
+from flusso_core.testing.database import CHILD, ROOT
+from flusso_core.testing.faults import FaultPlan
+
+INDEX = "parents"
+POISON = b"poison"
+_RATES = (0.0, 0.02, 0.1, 0.3)
+
+
+class RememberingDatabase(MemoryDatabase):
+    """A database that knows what every snapshot of it showed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Document to the snapshots that showed it otherwise than the one before, oldest first.
+        self.shown: dict[str, list[tuple[int, bytes | None]]] = defaultdict(list)
+        # Commit to the documents that it touched, once snapshots see it.
+        self.touched: dict[int, set[str]] = {}
+
+    def reveal(self) -> None:
+        """Let snapshots see every commit, and take note of what they show."""
+        changed: set[str] = set()
+        for commit in self._hidden:
+            for change in commit.changes:
+                touched = self._touched_by(change)
+                self.touched.setdefault(commit.number, set()).update(touched)
+                changed |= touched
+        super().reveal()
+        for key in changed:
+            self.shown[key].append((self.visible, self.document(key)))
+
+    def bodies_since(self, key: str, commit: int) -> set[bytes | None]:
+        """The document as each snapshot that saw the commit showed it."""
+        return {body for number, body in self.shown[key] if number >= commit}
+
+    def _touched_by(self, change: Change) -> set[str]:
+        if change.operation is Operation.TRUNCATE:
+            return set(self.shown)
+        column = "key" if change.table == ROOT else "parent"
+        images = (image for image in (change.before, change.after) if image is not None)
+        return {text for image in images if (text := image.get(column)) is not None}
+
+
+class WatchedLedger(Ledger):
+    """A ledger that can be found again; it remembers few ids, so that pages are abandoned too."""
+
+    made: list[WatchedLedger] = []  # noqa: RUF012  # of the run under way
+    few = 200
+
+    def __init__(self, *, epoch: int) -> None:
+        super().__init__(epoch=epoch, max_touched=self.few)
+        self.made.append(self)
+
+
+class History:
+    """One random history.
+
+    Args:
+        seed: of every choice.
+        runs: how often the engine is started and killed or stopped before the last run.
+        steps: most steps of a run.
+    """
+
+    def __init__(self, seed: int, *, runs: int, steps: int) -> None:
+        self.random = Random(seed)
+        self.faults = FaultPlan(seed + 1, poison=POISON)
+        self.runs = runs
+        self.steps = steps
+        self.database = RememberingDatabase()
+        self.parents = self.random.choice((3, 8, 25))
+        self.poisoned = self.random.random() < 0.3
+        self.destinations = [MemoryDestination() for _ in range(self.random.choice((1, 1, 2)))]
+        self.happened: Counter[str] = Counter()
+        self.numbers = 0
+        self.checked = [0] * len(self.destinations)
+        self.max_dirty = 0
+        self.queues: list[tuple[MemoryQueue, int]] = []
+
+    async def play(self) -> None:
+        for _ in range(self.random.randrange(self.parents * 2)):
+            self.database.commit(*self.change())
+        if self.random.random() < 0.5:
+            self.database.confirmed = self.database.head
+        for _ in range(self.runs):
+            await self.a_run()
+        await self.converge()
+        for destination in self.destinations:
+            destination.apply_late()
+        self.compare("after the last late request")
+        await self.converge()
+        self.happened["faults"] = self.faults.happened.total()
+
+    async def a_run(self) -> None:
+        random = self.random
+        self.faults.rate = random.choice(_RATES)
+        running = self.engine()
+        task = asyncio.create_task(running.run())
+        for _ in range(random.randrange(self.steps)):
+            await self.step()
+            if task.done():
+                break
+        if random.random() < 0.4:
+            self.happened["stops"] += 1
+            if random.random() < 0.5:
+                self.database.reveal()
+            running.stop()
+            await task
+        else:
+            self.happened["kills"] += 1
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        self.check()
+        assert len(asyncio.all_tasks()) == 1, "a task outlived its run"
+
+    async def step(self) -> None:
+        random = self.random
+        self.happened["steps"] += 1
+        roll = random.random()
+        if roll < 0.35:
+            count = 150 if random.random() < 0.03 else random.choice((1, 1, 2, 9))
+            changes = [change for _ in range(count) for change in self.change()]
+            self.database.commit(*changes, hidden=random.random() < 0.3)
+            self.happened["commits"] += 1
+        elif roll < 0.42:
+            self.database.reveal()
+        elif roll < 0.47:
+            late = random.choice(self.destinations)
+            late.apply_late(random.randrange(4))
+        elif roll < 0.5:
+            await asyncio.sleep(random.choice((0.01, 0.3, 1.1, 3.0)))
+        for _ in range(random.choice((1, 1, 3, 20))):
+            await asyncio.sleep(0)
+            self.check()
+
+    def change(self) -> Iterable[Change]:
+        """What one statement does."""
+        random, database = self.random, self.database
+        self.numbers += 1
+        parent = f"p{random.randrange(self.parents):02}"
+        child = f"c{random.randrange(self.parents * 2):02}"
+        kind = "poison" if self.poisoned and random.random() < 0.1 else "name"
+        put = database.put_parent(parent, f"{kind} {self.numbers}")
+        roll = random.random()
+        if roll < 0.3:
+            return [put]
+        if roll < 0.35:
+            self.happened["key moves"] += 1
+            return [database.delete_parent(f"p{random.randrange(self.parents):02}"), put]
+        if roll < 0.5:
+            return [database.delete_parent(parent)]
+        if roll < 0.85:
+            return [database.put_child(child, parent)]
+        if roll < 0.96:
+            return [database.delete_child(child)]
+        self.happened["truncates"] += 1
+        return [database.truncate(random.choice((ROOT, CHILD)))]
+
+    def engine(self) -> Engine:
+        random, faults = self.random, self.faults
+        WatchedLedger.made.clear()
+        self.queues.clear()
+        self.max_dirty = random.choice((1, 5, 1000))
+        return Engine(
+            MemoryCapture(self.database, fault=faults.source),
+            MemoryBuilder(self.database, fault=faults.source),
+            {
+                f"sink{number}": MemorySink(
+                    destination,
+                    fault=faults.sink,
+                    refuses=faults.refuses,
+                    throttle=faults.throttles,
+                    pause=faults.pause,
+                    flushes_in_flight=random.choice((1, 2, 3)),
+                    max_documents=random.choice((1, 3, 10)),
+                )
+                for number, destination in enumerate(self.destinations)
+            },
+            batching=BatchPolicy(random.choice((1, 4, 100)), random.choice((0.0, 0.05))),
+            bounds=Bounds(max_dirty=self.max_dirty),
+            failures=FailurePolicies(FailurePolicy.SKIP),
+            queue=self.queue,
+            retries=RetryPolicy(initial=0.01, maximum=0.5),
+            backfill_workers=random.choice((1, 3)),
+            build_workers=random.choice((1, 3)),
+            drain_seconds=random.choice((0.001, 0.1, 5.0)),
+        )
+
+    def queue(self, _: str) -> MemoryQueue:
+        capacity = self.random.choice((4, 20, 1000))
+        queue = MemoryQueue(capacity)
+        self.queues.append((queue, capacity))
+        return queue
+
+    async def converge(self) -> None:
+        self.faults.rate = 0.0
+        self.database.reveal()
+        async with asyncio.timeout(3600):
+            await self.engine().run(once=True)
+        self.compare("at quiescence")
+        assert self.database.confirmed == self.database.head
+        self.check()
+
+    def compare(self, when: str) -> None:
+        expected = self.database.documents()
+        refused = {key for key, body in expected.items() if POISON in body}
+        for destination in self.destinations:
+            found = destination.search(INDEX)
+            kept = {rejection.document.id.key[0] for rejection in destination.quarantined}
+            assert refused <= kept, "a refused document is not in the quarantine"
+            for documents in (found, expected):
+                for key in refused:
+                    documents.pop(key, None)
+            assert found == expected, when
+
+    def check(self) -> None:
+        """What holds at every instant."""
+        for number, destination in enumerate(self.destinations):
+            for record in destination.records.values():
+                assert self.database.confirmed <= record.position.order
+                if whole(record):
+                    self.check_debts(number, destination, record)
+        for ledger in WatchedLedger.made:
+            # A resolve and the pages under way may go beyond a bound by what they hold.
+            slack = 4 * self.parents + 20
+            assert ledger.dirty <= self.max_dirty + slack
+        for queue, capacity in self.queues:
+            assert queue.held <= max(capacity, 3), "a queue holds more than its capacity"
+
+    def check_debts(self, number: int, destination: MemoryDestination, record: StateRecord) -> None:
+        """What the commits up to the confirmed one touched is no older than they are."""
+        confirmed = self.database.confirmed
+        stored = destination.generations.get((INDEX, generation(record)), {})
+        for commit in range(self.checked[number] + 1, confirmed + 1):
+            for key in self.database.touched.get(commit, ()):
+                entry = stored.get(key)
+                found = None if entry is None else entry.body
+                right = self.database.bodies_since(key, commit)
+                refused = any(body is not None and POISON in body for body in right)
+                assert found in right or refused, (
+                    f"commit {commit} is confirmed, {key} is not right"
+                )
+        self.checked[number] = max(self.checked[number], confirmed)
+
+
+def whole(record: StateRecord) -> bool:
+    """Whether the generation that is written to has every document."""
+    return record.seeded
+
+
+def generation(record: StateRecord) -> int:
+    """The generation that is written to."""
+    return record.generation
+
+
+def play(seed: int, *, runs: int, steps: int) -> Counter[str]:
+    """Play a history; returns what happened."""
+    history = History(seed, runs=runs, steps=steps)
+    with (
+        patch("flusso_core.engine.lane.Ledger", WatchedLedger),
+        patch.object(WatchedLedger, "few", history.random.choice((2, 200))),
+    ):
+        run_in_virtual_time(history.play(), seconds=1e7)
+    return history.happened
