@@ -381,3 +381,85 @@ async def test_documents_larger_than_a_chunk_come_in_smaller_chunks(lab: Lab) ->
         sizes = [len(chunk) async for chunk in builder.build("things", list(bodies))]
         assert sum(sizes) == 40
         assert max(sizes) <= 8
+
+
+SHARED = """
+version: 1
+table: users
+fields:
+  - count: orders
+    table: orders
+    foreign_key: user_id
+  - sum: paid
+    table: orders
+    foreign_key: user_id
+    column: total
+    value_type: decimal
+    filters: [{ column: status, op: eq, value: paid }]
+  - avg: mean
+    table: orders
+    foreign_key: user_id
+    column: total
+  - min: first
+    table: orders
+    foreign_key: user_id
+    column: total
+    value_type: keyword
+    filters: [{ raw: "orders.status <> 'paid' -- not yet" }]
+  - ids: orderIds
+    table: orders
+    foreign_key: user_id
+    element_type: keyword
+    filters: [{ column: total, op: gt, value: 1 }]
+  - constant: between
+    value: 1
+  - has_many: list
+    table: orders
+    foreign_key: user_id
+    order_by: [{ column: total, direction: desc }]
+    filters: [{ column: total, op: gt, value: 1 }]
+    fields:
+      - decimal: total
+  - count: listed
+    table: orders
+    foreign_key: user_id
+    filters: [{ column: total, op: gt, value: 1 }]
+"""
+
+
+async def test_neighbours_over_the_same_rows_share_one_reading_of_them(lab: Lab) -> None:
+    """Each as if it stood alone: its own filters, order and value over no rows."""
+    lab.execute(
+        "CREATE TABLE users (id int PRIMARY KEY);"
+        'CREATE TABLE orders (id int PRIMARY KEY, user_id int, status text, "passes 1" int,'
+        " total numeric(9, 2));"
+        "INSERT INTO users VALUES (1), (2);"
+        "INSERT INTO orders VALUES "
+        "(1, 1, 'paid', 0, 1), (2, 1, 'paid', 0, 2.5), (3, 1, 'new', 0, 4)"
+    )
+    schema = parse_schema(SHARED, "users", "users.schema.yml")
+    documents = await lab.documents(schema)
+    assert documents["1",] == {
+        "orders": 3,
+        "paid": Decimal("3.50"),
+        "mean": Decimal("2.5"),
+        "first": "4.00",
+        "orderIds": ["2", "3"],
+        "between": 1,
+        "list": [{"total": Decimal("4.00")}, {"total": Decimal("2.50")}],
+        "listed": 2,
+    }
+    assert list(documents["1",]) == list(documents["2",])
+    assert documents["2",] == {
+        "orders": 0,
+        "paid": None,
+        "mean": None,
+        "first": None,
+        "orderIds": [],
+        "between": 1,
+        "list": [],
+        "listed": 0,
+    }
+    async with lab.builder(schema) as builder:
+        (compiled,) = builder._indexes.values()
+    assert compiled.build.count('FROM "public"."orders"') == 2

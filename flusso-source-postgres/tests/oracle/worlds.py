@@ -359,7 +359,12 @@ class _Fields:
             for related in self._tables:
                 ways += self._downward(table, related)
         picked = self._random.sample(ways, min(count, len(ways)))
-        return [self._relation(way, depth) for way in picked]
+        return [
+            self._relation(way, depth)
+            for way in picked
+            # Neighbours over the same rows are read at once.
+            for _ in range(1 if way.verb == "belongs_to" else self._random.choice((1, 1, 2, 3)))
+        ]
 
     def _downward(self, table: Table, related: Table) -> Iterator[Relation]:
         key = related.single or self._random.choice(related.key)

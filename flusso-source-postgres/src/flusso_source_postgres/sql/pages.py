@@ -10,7 +10,7 @@ from flusso_source_postgres.catalogue import Column, Table
 from flusso_source_postgres.sql.document import document
 from flusso_source_postgres.sql.filters import qualifies
 from flusso_source_postgres.sql.keys import is_canonical, key_text, key_type, operator
-from flusso_source_postgres.sql.rows import Rows, Tables, describe
+from flusso_source_postgres.sql.rows import Rows, Tables, describe, unused
 from flusso_source_postgres.sql.text import identifier, table_name
 
 
@@ -68,7 +68,7 @@ def page_statement(
     rows = Rows(table)
     key = root_key(schema)
     passed = qualifies(schema, table)
-    flag = _unused("qualifies", table)
+    flag = unused("qualifies", table)
     extra = f", ({' AND '.join(passed)}) AS {identifier(flag)}" if passed else ""
     where = _between(key, table, lower=lower, upper=upper)
     inner = (
@@ -151,9 +151,3 @@ def _compared(columns: Sequence[Column], strictly: str, last: str, first: int) -
             f"({name} {operator(strictly, column)} {value} OR ({condition}))"
         )
     return f"({condition})"
-
-
-def _unused(wanted: str, table: Table) -> str:
-    while table.column(wanted) is not None:
-        wanted += "_"
-    return wanted

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from flusso_core.errors import SourceFatal
-from flusso_core.schema.model import AggregateField, JoinField, Through
+from flusso_core.schema.model import AggregateField, Filter, JoinField, Through
 from flusso_source_postgres.catalogue import Table
 from flusso_source_postgres.sql.keys import operator
 from flusso_source_postgres.sql.rows import Rows, Tables, describe
@@ -34,7 +35,13 @@ class Related:
     ties: tuple[str, ...]
 
 
-def related(one: AnyRelation, above: Rows, key: str | None, tables: Tables) -> Related:
+def related(
+    one: AnyRelation,
+    above: Rows,
+    key: str | None,
+    tables: Tables,
+    flags: Mapping[str, Sequence[Filter]] | None = None,
+) -> Related:
     """The rows that a join or an aggregate reads for the row above it.
 
     Args:
@@ -42,25 +49,26 @@ def related(one: AnyRelation, above: Rows, key: str | None, tables: Tables) -> R
         above: the row that it belongs to.
         key: that row's column that relations start from.
         tables: the catalogue.
+        flags: instead of the filters: further columns of the rows, each with the filters that it
+            says the outcome of.
 
     Raises:
         SourceFatal: a column is missing, or there is no single key column where one is needed.
     """
     rows = above.child(tables[one.table])
     own = own_key(one, rows.table)
-    ties = tuple(dict.fromkeys((*((own,) if own else ()), *rows.table.primary_key)))
-    source = rows.source(one.filters)
+    source = rows.source(one.filters) if flags is None else rows.source(flags=flags)
     if isinstance(one, JoinField) and one.column is not None:
         condition = _equal(rows, key_of(one, rows.table), above, one.column)
-        return Related(rows, source, condition, own, ties)
+        return Related(rows, source, condition, own, ties(one, rows.table))
     start = parent_key(one, above.table, key)
     if one.foreign_key is not None:
         condition = _equal(rows, one.foreign_key, above, start)
-        return Related(rows, source, condition, own, ties)
+        return Related(rows, source, condition, own, ties(one, rows.table))
     if one.through is None:
         raise SourceFatal(f"field {one.name!r} has neither foreign_key nor through")
     source, condition = _through(one, one.through, rows, source, (above, start), tables)
-    return Related(rows, source, condition, own, ties)
+    return Related(rows, source, condition, own, ties(one, rows.table))
 
 
 def _equal(rows: Rows, column: str, others: Rows, other: str) -> str:
@@ -97,6 +105,12 @@ def own_key(one: AnyRelation, table: Table) -> str | None:
         describe(table, one.primary_key)
         return one.primary_key
     return table.primary_key[0] if len(table.primary_key) == 1 else None
+
+
+def ties(one: AnyRelation, table: Table) -> tuple[str, ...]:
+    """The columns that order the related rows where nothing else does."""
+    own = own_key(one, table)
+    return tuple(dict.fromkeys((*((own,) if own else ()), *table.primary_key)))
 
 
 def key_of(one: AnyRelation, table: Table) -> str:

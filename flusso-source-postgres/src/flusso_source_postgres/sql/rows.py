@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 from flusso_core.model import TableName
@@ -43,18 +44,29 @@ class Rows:
         """What the catalogue says of a column."""
         return describe(self.table, name)
 
-    def source(self, filters: Sequence[Filter] = ()) -> str:
+    def source(
+        self,
+        filters: Sequence[Filter] = (),
+        flags: Mapping[str, Sequence[Filter]] = MappingProxyType({}),
+    ) -> str:
         """The FROM item: the table's rows that pass the filters.
+
+        Each of the flags is a further column, which says whether a row passes those filters.
 
         The filters stand in a sub-select of their own whose only table this is, under its own
         name, so that what a raw filter calls a column is one of this table. Postgres pulls such a
         sub-select up: an index serves as if it were not there.
         """
         name = table_name(self.table.name)
-        if not filters:
+        if not filters and not flags:
             return f"{name} AS {self.alias}"
+        said = "".join(
+            f", ({' AND '.join(conditions(one, self.table))}) AS {identifier(flag)}"
+            for flag, one in flags.items()
+        )
         passed = " AND ".join(conditions(filters, self.table))
-        return f"(SELECT * FROM {name} WHERE {passed}) AS {self.alias}"
+        where = f" WHERE {passed}" if passed else ""
+        return f"(SELECT *{said} FROM {name}{where}) AS {self.alias}"
 
     def child(self, table: Table) -> Rows:
         """Rows of another table, one statement deeper."""
@@ -80,3 +92,10 @@ def describe(table: Table, name: str) -> Column:
     if column is None:
         raise Missing(table.name, name)
     return column
+
+
+def unused(wanted: str, table: Table) -> str:
+    """A name like the wanted one that no column of the table has."""
+    while table.column(wanted) is not None:
+        wanted += "_"
+    return wanted
