@@ -41,9 +41,9 @@ USERS = IndexMapping(
 )
 
 
-def make_sink(url: str, prefix: str, **options: Any) -> OpenSearchSink:
+def make_sink(prefix: str, **options: Any) -> OpenSearchSink:
     """A sink made as the plugin loader makes it."""
-    given = OpenSearchOptions.model_validate({"url": url, "number_of_replicas": 0, **options})
+    given = OpenSearchOptions.model_validate({"number_of_replicas": 0, **options})
     sink = create(SinkContext(name="search", options=given, prefix=prefix))
     assert isinstance(sink, OpenSearchSink)
     return sink
@@ -61,7 +61,7 @@ class Bench:
 
     async def sink(self, *, acquire: bool = True, **options: Any) -> OpenSearchSink:
         """An open sink with the lease; a second one takes over from the first."""
-        sink = make_sink(self.url, self.prefix, **options)
+        sink = make_sink(self.prefix, **{"url": self.url, **options})
         self.sinks.append(sink)
         await sink.open()
         if acquire:

@@ -46,7 +46,7 @@ def test_the_defaults_are_those_of_the_format() -> None:
         ({"urll": "x"}, "Extra inputs"),
         ({"refresh_interval": "often"}, "should match pattern"),
         ({"batch_size": 0}, "greater than or equal to 1"),
-        ({"aws_region": "eu-west-1"}, "cannot be signed for AWS yet"),
+        ({"aws_service": "es"}, "aws_service needs aws_region"),
         ({"settings": {"index.refresh_interval": "1s"}}, "refresh_interval is an option"),
         ({"settings": {"analysis": {}}}, "analysis belongs to flusso"),
         ({"client_key": "key.pem"}, "client_key needs client_cert"),

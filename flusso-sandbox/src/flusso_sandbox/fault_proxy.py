@@ -35,6 +35,7 @@ _NOT_HANDED_ON = {
     "accept-encoding",  # answers are looked into
 }
 _DRIPS = 8
+_TLS_CLOSE_SECONDS = 0.1
 _STOP_SECONDS = 10.0
 
 
@@ -150,15 +151,26 @@ class FaultProxy:
                 auto_decompress=False,
             )
             await runner.setup()
+            assert runner.server is not None  # noqa: S101  # `setup` makes it
+            server = await self._loop.create_server(
+                runner.server,
+                "127.0.0.1",
+                self._port,
+                ssl=self._tls,
+                ssl_shutdown_timeout=None if self._tls is None else _TLS_CLOSE_SECONDS,
+            )
             try:
-                await web.TCPSite(runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
                 self._started.set()
                 await self._ending.wait()
             finally:
+                server.close()
                 for task in list(self._late):
                     task.cancel()
                 await asyncio.gather(*self._late, return_exceptions=True)
                 await runner.cleanup()
+                if self._tls is not None:
+                    # Nothing tells when asyncio has closed its side of TLS connections.
+                    await asyncio.sleep(2 * _TLS_CLOSE_SECONDS)
 
     async def _handle(self, request: web.Request, client: ClientSession) -> web.StreamResponse:
         outcome = self.choose(request)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import ssl
 from collections.abc import Awaitable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
+from urllib.parse import urlencode
 
-from aiohttp import ClientConnectorCertificateError, Payload
+from aiohttp import ClientConnectorCertificateError, Payload, ServerDisconnectedError
 from aiohttp.abc import AbstractStreamWriter
 from opensearchpy import AIOHttpConnection, AsyncOpenSearch
 from opensearchpy.exceptions import (
@@ -24,6 +26,7 @@ from opensearchpy.exceptions import (
 from flusso_core.errors import ConfigError, SinkError, SinkFatal, SinkUnavailable
 from flusso_sink_opensearch.connection import Connection
 from flusso_sink_opensearch.options import OpenSearchOptions
+from flusso_sink_opensearch.signing import AwsSigner
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +76,10 @@ class _Connection(AIOHttpConnection):
     exception, who logs them once.
     """
 
+    def __init__(self, *, signer: AwsSigner | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._signer = signer
+
     async def perform_request(
         self,
         method: str,
@@ -84,6 +91,12 @@ class _Connection(AIOHttpConnection):
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send a request and return status, headers and body of the answer."""
+        if self._signer is not None:
+            query = f"?{urlencode(params)}" if params else ""
+            target = f"{self.host}{self.url_prefix}{url}{query}"
+            # It hashes the body, and fetches the credentials of a role anew now and then.
+            signed = await asyncio.to_thread(self._signer.headers, method, target, body)
+            headers = {**(headers or {}), **signed}
         if body is not None and len(body) > _SLICE:
             body = _LargeBody(body)
         return await super().perform_request(method, url, params, body, timeout, ignore, headers)
@@ -106,7 +119,11 @@ class _Connection(AIOHttpConnection):
 
 
 def create_client(
-    connection: Connection, options: OpenSearchOptions, *, connections: int
+    connection: Connection,
+    options: OpenSearchOptions,
+    *,
+    connections: int,
+    signer: AwsSigner | None = None,
 ) -> AsyncOpenSearch:
     """Make the client. It connects with its first request.
 
@@ -117,6 +134,7 @@ def create_client(
         connection: where, and as whom.
         options: the sink's options.
         connections: most requests at once.
+        signer: signs every request.
 
     Raises:
         ConfigError: a certificate's file cannot be read.
@@ -124,8 +142,8 @@ def create_client(
     return AsyncOpenSearch(
         hosts=[{"host": connection.host, "port": connection.port, "url_prefix": connection.path}],
         connection_class=_Connection,
-        http_auth=connection.credentials,
-        headers=dict(connection.headers),
+        signer=signer,
+        headers={**_basic_authentication(connection), **connection.headers},
         use_ssl=connection.scheme == "https",
         ssl_context=_ssl_context(connection, options),
         maxsize=connections,
@@ -134,6 +152,14 @@ def create_client(
         retry_on_timeout=False,
         retry_on_status=(),
     )
+
+
+def _basic_authentication(connection: Connection) -> Mapping[str, str]:
+    """The header of basic authentication, in UTF-8: the client itself knows Latin-1 only."""
+    if connection.credentials is None:
+        return {}
+    encoded = base64.b64encode(":".join(connection.credentials).encode()).decode()
+    return {"authorization": f"Basic {encoded}"}
 
 
 def _ssl_context(connection: Connection, options: OpenSearchOptions) -> ssl.SSLContext | None:
@@ -218,7 +244,11 @@ class Cluster:
                 f"{doing}: the certificate of {self.url} is not trusted: {cause}; give its "
                 "authority's certificate as ca_file, or set tls_verify to false"
             )
-        return SinkUnavailable(f"{doing}: OpenSearch at {self.url} cannot be reached: {cause}")
+        hint = ""
+        if isinstance(cause, ServerDisconnectedError) and self.connection.scheme == "https":
+            hint = " (if it asks for a client's certificate, give client_cert)"
+        msg = f"{doing}: OpenSearch at {self.url} cannot be reached: {cause}{hint}"
+        return SinkUnavailable(msg)
 
 
 def error_body(error: TransportError) -> dict[str, Any]:

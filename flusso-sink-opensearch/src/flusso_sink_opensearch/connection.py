@@ -82,6 +82,9 @@ def resolve_connection(
         missing, given = ("password", "username") if password is None else ("username", "password")
         msg = f"{path}: a {given} is given, but no {missing}"
         raise ConfigError(msg)
+    if options.aws_region is not None and username is not None:
+        msg = f"{path}: requests are either signed (aws_region) or sent with username and password"
+        raise ConfigError(msg)
     credentials = None if username is None or password is None else (username, password)
     headers = {
         name: value.resolve(what=f"{path}.headers.{name}", environ=environ)

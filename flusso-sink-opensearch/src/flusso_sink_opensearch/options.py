@@ -139,19 +139,13 @@ class OpenSearchOptions(BaseModel):
         ge=0,
         description="Most documents that are kept in the quarantine; then the run stops.",
     )
-    aws_region: str | None = Field(default=None, description="Not available yet.")
-    aws_service: str | None = Field(default=None, description="Not available yet.")
-
-    @field_validator("aws_region", "aws_service")
-    @classmethod
-    def _no_signatures_yet(cls, value: str | None) -> str | None:
-        if value is not None:
-            msg = (
-                "requests cannot be signed for AWS yet; leave it out, and use username and "
-                "password (a master user of the domain) or headers"
-            )
-            raise ValueError(msg)
-        return value
+    aws_region: str | None = Field(
+        default=None,
+        description="Sign requests for the Amazon OpenSearch Service of this region.",
+    )
+    aws_service: str | None = Field(
+        default=None, description="The service's name in the signatures; es by default."
+    )
 
     @field_validator("ca_file", "client_cert", "client_key")
     @classmethod
@@ -170,6 +164,13 @@ class OpenSearchOptions(BaseModel):
                 msg = f"{name} is an option of the sink itself: write {option} beside `settings`"
                 raise ValueError(msg)
         return settings
+
+    @model_validator(mode="after")
+    def _a_service_needs_its_region(self) -> OpenSearchOptions:
+        if self.aws_service is not None and self.aws_region is None:
+            msg = "aws_service needs aws_region"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _key_needs_a_certificate(self) -> OpenSearchOptions:

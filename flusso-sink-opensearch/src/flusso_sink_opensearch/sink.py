@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -31,6 +32,7 @@ from flusso_sink_opensearch.indexes import Indexes
 from flusso_sink_opensearch.naming import Names, write_alias
 from flusso_sink_opensearch.options import MissingIndexPolicy
 from flusso_sink_opensearch.quarantine import Quarantine
+from flusso_sink_opensearch.signing import AWS_SERVICE, AwsSigner, load_signer
 from flusso_sink_opensearch.state import Meta, StoredRecord, taken_over
 from flusso_sink_opensearch.trial import Trial
 from flusso_sink_opensearch.writer import MOST_IN_FLIGHT, BulkWriter
@@ -80,6 +82,7 @@ class OpenSearchSink(Sink):
                 self._connection,
                 self._options,
                 connections=MOST_IN_FLIGHT + _OTHER_CONNECTIONS,
+                signer=await self._signer(),
             )
             cluster = Cluster(client, self._connection)
             self._parts = _Parts(cluster, self._names, self._definition)
@@ -205,6 +208,13 @@ class OpenSearchSink(Sink):
     async def check_index(self, mapping: IndexMapping) -> Sequence[Finding]:
         """The fields that the cluster would refuse, tried without making anything."""
         return await Trial(self._open.cluster, self._names, self._definition).check(mapping)
+
+    async def _signer(self) -> AwsSigner | None:
+        region, service = self._options.aws_region, self._options.aws_service
+        if region is None:
+            return None
+        sink = self._connection.sink
+        return await asyncio.to_thread(load_signer, region, service or AWS_SERVICE, sink=sink)
 
     @property
     def _open(self) -> _Parts:

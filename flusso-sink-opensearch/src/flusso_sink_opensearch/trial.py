@@ -79,13 +79,14 @@ class Trial:
         reason = await self._refusal(mapping)
         if reason is None:
             return []
-        if len(mapping.fields) > 1:
-            middle = len(mapping.fields) // 2
+        fields = list(mapping.fields)
+        if len(fields) > 1:
+            middle = len(fields) // 2
             halves = (mapping.fields[:middle], mapping.fields[middle:])
             return [
                 one for half in halves for one in await self._divided(replace(mapping, fields=half))
             ]
-        field = mapping.fields[0]
+        field = fields[0]
         inner = await self._divided(replace(mapping, fields=field.fields)) if field.fields else []
         return inner or [(field, reason)]
 

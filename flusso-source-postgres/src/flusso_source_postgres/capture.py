@@ -71,6 +71,7 @@ class PostgresCapture(ChangeCapture):
         self._visibility: Visibility | None = None
         self._temporary: ReplicationConnection | None = None
         self._routes: Mapping[TableName, Route] | None = None
+        self._relations: Sequence[int] = ()
         self._watch: Watch | None = None
         self._identity: StreamIdentity | None = None
 
@@ -136,6 +137,8 @@ class PostgresCapture(ChangeCapture):
                 cure = f"; {finding.cure}" if finding.cure else ""
                 logger.warning("%s: %s%s", finding.subject, finding.message, cure)
         self._routes = {need.table: _route(seen.tables[need.table], need) for need in seen.needs}
+        tables = seen.tables.values()
+        self._relations = [one.oid for table in tables for one in (table, *table.storage)]
         if temporary:
             await self._provision_temporary(control)
         else:
@@ -224,8 +227,8 @@ class PostgresCapture(ChangeCapture):
             await self._visible().wait_visible(batch.transactions)
 
     async def wait_settled(self) -> None:
-        """Return when every transaction has ended that was in progress when this was called."""
-        await self._visible().wait_settled()
+        """Return when every transaction has ended that has written to the tables until now."""
+        await self._visible().wait_settled(self._relations)
 
     async def lag(self) -> int:
         """Bytes of WAL between what the slot has confirmed and the server's head."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import LiteralString
+
+from psycopg.rows import TupleRow
 
 from flusso_source_postgres.session import Session
 
@@ -39,6 +41,30 @@ SELECT 'prepared transaction ' || quote_literal(gid) || ' of ' || owner || ' in 
        || quote_ident(database) || ', since ' || date_trunc('second', prepared)::text
 FROM pg_catalog.pg_prepared_xacts
 WHERE age(transaction) > age(%s::text::xid)
+"""
+
+# Whoever has written to a table holds one of these locks until its transaction has ended and its
+# rows can be seen (the manual, "Table-Level Locks"). A prepared one has no process.
+_WRITERS: LiteralString = """
+SELECT DISTINCT held.virtualtransaction,
+       coalesce('process ' || activity.pid || coalesce(' of ' || activity.usename, '')
+           || coalesce(' (' || nullif(activity.application_name, '') || ')', '')
+           || ', ' || coalesce(activity.state, 'running') || ', in a transaction since '
+           || coalesce(date_trunc('second', activity.xact_start)::text, '?'),
+         'prepared transaction ' || quote_literal(prepared.gid) || ' of ' || prepared.owner
+           || ', since ' || date_trunc('second', prepared.prepared)::text,
+         'transaction ' || held.virtualtransaction)
+       || ', which wrote to ' || held.relation::regclass
+FROM pg_catalog.pg_locks held
+LEFT JOIN pg_catalog.pg_stat_activity activity ON activity.pid = held.pid
+LEFT JOIN pg_catalog.pg_locks own
+    ON held.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
+    AND own.virtualtransaction = held.virtualtransaction
+LEFT JOIN pg_catalog.pg_prepared_xacts prepared ON prepared.transaction = own.transactionid
+WHERE held.locktype = 'relation' AND held.granted AND held.relation = ANY(%s::oid[])
+  AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND held.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
+                    'AccessExclusiveLock')
 """
 
 
@@ -102,27 +128,33 @@ class Visibility:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST)
 
-    async def wait_settled(self) -> None:
-        """Return when every transaction that is in progress now has ended.
+    async def wait_settled(self, relations: Sequence[int]) -> None:
+        """Return when every transaction has ended that has written to these tables until now.
+
+        Args:
+            relations: oids of the tables and of their partitions.
 
         Raises:
             SourceUnavailable: the connection was lost.
         """
-        row = await self._session.row(
-            "SELECT pg_catalog.pg_current_xact_id()::text", doing="read the transaction id"
-        )
-        limit = int(row[0])
+        waited_for = {row[0] for row in await self._writers(relations)}
         pause = _SHORTEST
         patience = _Patience(_EXPLAIN_SETTLING_AFTER)
-        while (await self._snapshot()).xmin < limit:
-            if patience.is_over():
-                blockers = await transactions_before(self._session, limit)
+        while waited_for:
+            writers = await self._writers(relations)
+            waited_for &= {row[0] for row in writers}
+            if waited_for and patience.is_over():
                 logger.warning(
                     "the start waits for transactions that began before it: %s",
-                    "; ".join(blockers) or "they end just now",
+                    "; ".join(sorted({row[1] for row in writers if row[0] in waited_for})),
                 )
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST)
+
+    async def _writers(self, relations: Sequence[int]) -> list[TupleRow]:
+        return await self._session.rows(
+            _WRITERS, [relations], doing="read who writes to the tables"
+        )
 
     async def _snapshot(self) -> Snapshot:
         row = await self._session.row(

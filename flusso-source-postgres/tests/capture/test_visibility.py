@@ -7,16 +7,17 @@ import logging
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
 
-from flusso_core.model import ChangeBatch
+from flusso_core.model import Change, ChangeBatch, Operation, TableName
 from flusso_sandbox.endpoints import PostgresEndpoint
 from flusso_source_postgres import visibility
 from flusso_source_postgres.visibility import Snapshot
 
-from .shop import Shop
+from .shop import SCHEMA, USERS, Shop
 
 
 def test_a_snapshot_sees_what_is_below_its_end_and_not_running() -> None:
@@ -116,3 +117,43 @@ async def test_the_settling_wait_ends_with_the_last_straddling_transaction(
                 # A transaction that began later is not waited for.
                 async with asyncio.timeout(10):
                     await settled
+
+
+@pytest.mark.integration
+async def test_the_settling_wait_is_for_writers_of_the_tables_alone(shop: Shop) -> None:
+    """H1: who writes elsewhere, or only reads, holds nothing up."""
+    shop.sql("CREATE TABLE busy (a int); INSERT INTO users VALUES (1)")
+    async with shop.provisioned() as capture:
+        with psycopg.connect(shop.url) as other, psycopg.connect(shop.url) as reader:
+            other.execute("INSERT INTO busy VALUES (1)")
+            reader.execute("SELECT FROM users FOR SHARE")
+            async with asyncio.timeout(5):
+                await capture.wait_settled()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("overtaken", [False, True])
+async def test_a_transaction_that_straddles_the_start_is_lost_by_nobody(
+    shop: Shop, overtaken: bool
+) -> None:
+    """H1, H2: pages have what was written until the source had settled, the stream the rest."""
+    shop.sql("CREATE TABLE products (id bigint PRIMARY KEY, name text)")
+    products = replace(SCHEMA, index="products", table=TableName("public", "products"), fields=())
+    async with shop.provisioned(products):
+        pass
+    with psycopg.connect(shop.url) as straddler:
+        straddler.execute("INSERT INTO users VALUES (1)")
+        async with shop.provisioned(SCHEMA, products) as capture, shop.live(capture) as received:
+            settled = asyncio.create_task(capture.wait_settled())
+            if overtaken:
+                shop.sql("INSERT INTO users VALUES (2)")
+            straddler.execute("INSERT INTO users VALUES (3)")
+            assert not settled.done()
+            straddler.commit()
+            async with asyncio.timeout(10):
+                await settled
+            page = {str(key) for (key,) in shop.sql("SELECT id FROM users")}
+            shop.sql("INSERT INTO users VALUES (4)")
+            last = Change(USERS, Operation.UPSERT, None, {"id": "4"})
+            await received.until(lambda got: last in got.changes)
+    assert page == ({"1", "2", "3"} if overtaken else {"1", "3"})

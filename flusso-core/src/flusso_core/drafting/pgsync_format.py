@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
@@ -67,10 +67,10 @@ class PgsyncDocument(_Model):
 
     @field_validator("nodes", mode="before")
     @classmethod
-    def _of_version_1(cls, value: Any) -> Any:
+    def _of_version_1(cls, value: object) -> object:
         # A list of one node, until version 2.
         if isinstance(value, list):
-            nodes = cast("list[Any]", value)
+            nodes = cast("list[object]", value)
             return nodes[0] if len(nodes) == 1 else nodes
         return value
 
@@ -82,10 +82,10 @@ def parse_pgsync(text: str, origin: str) -> list[PgsyncDocument]:
         ConfigError: it is no JSON, or no such schema; the message has the JSON path.
     """
     try:
-        data: Any = json.loads(text)
+        data: JsonValue = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{origin}: not JSON: {error}") from error
-    documents = cast("list[Any]", data if isinstance(data, list) else [data])
+    documents = data if isinstance(data, list) else [data]
     file = ParsedFile(origin, {})
     return [
         validate(PgsyncDocument, document, file=file, path=(number,))
