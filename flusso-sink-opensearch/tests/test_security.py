@@ -24,12 +24,12 @@ from botocore.credentials import Credentials
 
 from flusso_core.errors import ConfigError, SinkFatal, SinkUnavailable
 from flusso_core.model import FlushReport
+from flusso_sandbox.endpoints import OpenSearchEndpoint
+from flusso_sandbox.fault_proxy import FaultProxy, Outcome
 
 if TYPE_CHECKING:
     from conftest import Bench
 
-    from flusso_sandbox.endpoints import OpenSearchEndpoint
-    from flusso_sandbox.fault_proxy import FaultProxy, Outcome
 
 pytestmark = pytest.mark.integration
 
@@ -51,8 +51,6 @@ class Guarded:
 
 @pytest.fixture
 def guarded(opensearch_server: OpenSearchEndpoint, tmp_path: Path) -> Iterator[Guarded]:
-    from flusso_sandbox.fault_proxy import FaultProxy
-
     authority, clients = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -162,8 +160,6 @@ def expected_signature(request: web.Request, method: str, body: bytes) -> str:
 async def test_requests_for_aws_are_signed_as_botocore_signs_them(
     bench: Bench, opensearch_server: OpenSearchEndpoint, aws: None
 ) -> None:
-    from flusso_sandbox.fault_proxy import FaultProxy
-
     seen: list[web.Request] = []
     with FaultProxy(opensearch_server.url) as proxy:
         proxy.choose = seen.append
