@@ -27,6 +27,7 @@ from flusso_core.model import (
     KeyRange,
     Page,
     Position,
+    QuarantinedDocument,
     Rejection,
     Removal,
     RootTruncated,
@@ -320,7 +321,22 @@ class Sink(Edge):
 
     @abstractmethod
     async def quarantine(self, rejections: Sequence[Rejection]) -> None:
-        """Keep refused documents, durably, with their reasons."""
+        """Keep refused documents, durably, with their reasons.
+
+        A later flush that lands the same document, or its tombstone, takes it out again.
+        """
+
+    async def quarantined(self) -> AsyncGenerator[QuarantinedDocument, None]:
+        """Stream the documents that are kept, the last refused first. Most keep none.
+
+        Needs no lease: another run may be writing.
+        """
+        none: Sequence[QuarantinedDocument] = ()
+        for entry in none:
+            yield entry
+
+    async def drop_quarantined(self, entries: Sequence[QuarantinedDocument]) -> None:
+        """Forget these, durably; one that is not there any more is nothing. Needs no lease."""
 
     @abstractmethod
     async def check(self) -> Sequence[Finding]:

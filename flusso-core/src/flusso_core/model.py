@@ -298,6 +298,29 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantinedDocument:
+    """A refused document that a destination keeps, for people to read.
+
+    Attributes:
+        index: the logical name.
+        key: the root row's key.
+        reason: why it was refused, in the destination's words.
+        body: the document; `None`: it was a tombstone, or too large to be kept.
+        size: bytes of the body; `None`: it was a tombstone.
+        time: when it was refused last, in ISO 8601.
+        attempts: how often it was refused.
+    """
+
+    index: str
+    key: Key
+    reason: str
+    body: str | None
+    size: int | None
+    time: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
 class FlushReport:
     """What became of the documents of a flush.
 

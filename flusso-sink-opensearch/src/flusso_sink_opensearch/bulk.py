@@ -122,6 +122,14 @@ class BulkOutcome:
     forbidden: list[tuple[Document, str]] = field(default_factory=list[tuple[Document, str]])
     overloaded: bool = False
 
+    def landed_of(self, documents: Sequence[Document]) -> Sequence[Document]:
+        """Those of the request's documents that landed."""
+        lists = (self.throttled, self.rejected, self.missing, self.forbidden)
+        others = {document.id for each in lists for document, _ in each}
+        if not others:
+            return documents
+        return [document for document in documents if document.id not in others]
+
     def add(self, other: BulkOutcome) -> None:
         """Join what another request gave."""
         self.throttled += other.throttled

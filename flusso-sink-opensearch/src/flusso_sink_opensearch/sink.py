@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from flusso_core.errors import SinkError, SinkFatal, SinkUnavailable
 from flusso_core.interfaces import Sink, SinkCapabilities
@@ -13,6 +13,7 @@ from flusso_core.model import (
     Finding,
     FlushReport,
     IndexMapping,
+    QuarantinedDocument,
     Rejection,
     Severity,
     StateRecord,
@@ -32,6 +33,7 @@ from flusso_sink_opensearch.indexes import Indexes
 from flusso_sink_opensearch.naming import Names, write_alias
 from flusso_sink_opensearch.options import MissingIndexPolicy
 from flusso_sink_opensearch.quarantine import Quarantine
+from flusso_sink_opensearch.settings import gc_deletes_seconds
 from flusso_sink_opensearch.signing import AWS_SERVICE, AwsSigner, load_signer
 from flusso_sink_opensearch.state import Meta, StoredRecord, taken_over
 from flusso_sink_opensearch.trial import Trial
@@ -95,7 +97,9 @@ class OpenSearchSink(Sink):
 
     async def acquire(self, owner: str) -> int:
         """Take the lease in `{prefix}flusso_meta`; wait while another run renews it."""
-        return await self._open.meta.acquire(owner)
+        epoch = await self._open.meta.acquire(owner)
+        await self._open.quarantine.load()
+        return epoch
 
     async def renew(self) -> None:
         """Extend the lease."""
@@ -181,6 +185,7 @@ class OpenSearchSink(Sink):
         for request in requests:
             outcome.add(await self._open.writer.send(request, refresh=caught_up and bool(served)))
         await self._raise_for_all(outcome, len(documents))
+        await self._open.quarantine.clear(outcome.landed_of(documents))
         return FlushReport(
             throttled=tuple(document.id for document, _ in outcome.throttled),
             rejected=tuple(Rejection(*refused) for refused in outcome.rejected),
@@ -197,6 +202,15 @@ class OpenSearchSink(Sink):
     async def quarantine(self, rejections: Sequence[Rejection]) -> None:
         """Keep refused documents in `{prefix}flusso_quarantine`."""
         await self._open.quarantine.put(rejections)
+
+    async def quarantined(self) -> AsyncGenerator[QuarantinedDocument, None]:
+        """What is in `{prefix}flusso_quarantine`, the last refused first."""
+        async for entry in self._open.quarantine.entries():
+            yield entry
+
+    async def drop_quarantined(self, entries: Sequence[QuarantinedDocument]) -> None:
+        """Delete these from `{prefix}flusso_quarantine`."""
+        await self._open.quarantine.drop([(entry.index, entry.key) for entry in entries])
 
     async def check(self) -> Sequence[Finding]:
         """Whether the cluster answers, is OpenSearch, lets this user in, has the plugins."""
@@ -283,7 +297,11 @@ class _Parts:
         self.indexes = Indexes(cluster, names, definition)
         self.writer = BulkWriter(cluster, options)
         self.quarantine = Quarantine(
-            cluster, names, limit=options.quarantine_limit, max_bytes=options.max_bytes
+            cluster,
+            names,
+            limit=options.quarantine_limit,
+            max_bytes=options.max_bytes,
+            gc_deletes=gc_deletes_seconds(options.timeout_secs),
         )
 
 
