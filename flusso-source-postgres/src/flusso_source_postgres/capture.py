@@ -34,10 +34,10 @@ from flusso_source_postgres.provision import (
 )
 from flusso_source_postgres.relation import Route
 from flusso_source_postgres.replication import ReplicationConnection
-from flusso_source_postgres.server import Slot, read_slot
+from flusso_source_postgres.server import FAILOVER_SLOTS, lost, read_slot
 from flusso_source_postgres.session import Session
 from flusso_source_postgres.streaming import Confirmations, stream
-from flusso_source_postgres.survey import survey
+from flusso_source_postgres.survey import Survey, survey
 from flusso_source_postgres.teardown import tear_down
 from flusso_source_postgres.visibility import Visibility
 from flusso_source_postgres.watch import Watch
@@ -137,12 +137,15 @@ class PostgresCapture(ChangeCapture):
                 cure = f"; {finding.cure}" if finding.cure else ""
                 logger.warning("%s: %s%s", finding.subject, finding.message, cure)
         self._routes = {need.table: _route(seen.tables[need.table], need) for need in seen.needs}
-        tables = seen.tables.values()
-        self._relations = [one.oid for table in tables for one in (table, *table.storage)]
+        self._relations = [
+            oid
+            for table in seen.tables.values()
+            for oid in (table.oid, *(storage.oid for storage in table.storage))
+        ]
         if temporary:
             await self._provision_temporary(control)
         else:
-            await self._provision_slot(control, seen.slot)
+            await self._provision_slot(control, seen)
         self._watch = Watch(
             self._aside(), self._options, self._schemas, slot=self._slot, begun=seen
         )
@@ -250,8 +253,15 @@ class PostgresCapture(ChangeCapture):
         """Drop the slot, and the publication and replica identities that flusso has made."""
         return await tear_down(self._session(), self._options, dry_run=dry_run)
 
-    async def _provision_slot(self, control: Session, slot: Slot | None) -> None:
-        if slot is not None and slot.lost:
+    async def _provision_slot(self, control: Session, seen: Survey) -> None:
+        slot = seen.slot
+        failover = self._options.failover and seen.server.version >= FAILOVER_SLOTS
+        if slot is not None and not slot.lost:
+            if failover and not slot.failover:
+                async with await ReplicationConnection.open(self._where()) as connection:
+                    await connection.keep_on_standbys(self._slot)
+            return
+        if slot is not None:
             logger.warning(
                 "replication slot %s is lost and made anew: each index has a gap", self._slot
             )
@@ -260,9 +270,7 @@ class PostgresCapture(ChangeCapture):
                 [self._slot],
                 doing="drop the lost replication slot",
             )
-        elif slot is not None:
-            return
-        async with await create_slot(self._where(), control, self._slot, temporary=False):
+        async with await create_slot(self._where(), control, self._slot, failover=failover):
             pass
 
     async def _provision_temporary(self, control: Session) -> None:
@@ -308,6 +316,8 @@ class PostgresCapture(ChangeCapture):
             raise SourceFatal(
                 f"there is no replication slot {self._slot}: it was dropped while flusso needs it"
             )
+        if slot.lost:
+            raise lost(self._slot)
         return slot.confirmed
 
     async def _wal(self) -> tuple[int, int]:

@@ -96,6 +96,13 @@ class PostgresOptions(_Options):
             "where the role may."
         ),
     )
+    failover: bool = Field(
+        default=False,
+        description=(
+            "Keep the slot on standbys too, so that a failover loses nothing; Postgres 17 and "
+            "later, with sync_replication_slots on the standby."
+        ),
+    )
     backfill_workers: int = Field(
         default=2, ge=1, le=64, description="Key ranges that a backfill reads at once."
     )

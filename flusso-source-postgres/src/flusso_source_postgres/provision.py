@@ -123,9 +123,21 @@ async def change_publication(connection: Connection, statements: Sequence[str]) 
 
 
 async def create_slot(
-    target: ConnectionTarget, session: Session, slot: str, *, temporary: bool
+    target: ConnectionTarget,
+    session: Session,
+    slot: str,
+    *,
+    temporary: bool = False,
+    failover: bool = False,
 ) -> ReplicationConnection:
     """Create a replication slot, and log what it waits for.
+
+    Args:
+        target: where to.
+        session: where to ask what it waits for.
+        slot: its name.
+        temporary: it ends with the connection.
+        failover: standbys keep it too; Postgres 17 and later.
 
     Returns:
         The connection that made it; a temporary slot lives as long as that is open.
@@ -138,7 +150,7 @@ async def create_slot(
     try:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(_explain(session, slot))
-            await connection.create_slot(slot, temporary=temporary)
+            await connection.create_slot(slot, temporary=temporary, failover=failover)
             watcher.cancel()
     except BaseExceptionGroup as failures:
         await connection.close()

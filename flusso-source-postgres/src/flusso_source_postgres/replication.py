@@ -25,6 +25,8 @@ from flusso_source_postgres.wire import format_lsn, standby_status
 
 logger = logging.getLogger(__name__)
 
+_ENDED = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COMMAND_OK)
+
 
 class ReplicationConnection:
     """A connection to a WAL sender. Leaving its context closes it."""
@@ -108,22 +110,44 @@ class ReplicationConnection:
         milliseconds = int(row[0]) if row else 0
         return milliseconds / 1000 if milliseconds else None
 
-    async def create_slot(self, slot: str, *, temporary: bool) -> None:
+    async def create_slot(self, slot: str, *, temporary: bool, failover: bool) -> None:
         """Create a logical slot; waits for every transaction that is writing at the time.
+
+        Args:
+            slot: its name.
+            temporary: it ends with the connection.
+            failover: standbys keep it too; Postgres 17 and later.
 
         Raises:
             SourceUnavailable: no room for one more, for now.
             SourceFatal: the server refuses.
         """
         command = sql.SQL(
-            "CREATE_REPLICATION_SLOT {}{} LOGICAL pgoutput (SNAPSHOT 'nothing')"
-        ).format(sql.Identifier(slot), sql.SQL(" TEMPORARY" if temporary else ""))
+            "CREATE_REPLICATION_SLOT {}{} LOGICAL pgoutput (SNAPSHOT 'nothing'{})"
+        ).format(
+            sql.Identifier(slot),
+            sql.SQL(" TEMPORARY" if temporary else ""),
+            sql.SQL(", FAILOVER true" if failover else ""),
+        )
         try:
             await self._connection.execute(command)
         except errors.DuplicateObject:
             logger.info("replication slot %s has been created by another process", slot)
         except psycopg.Error as error:
             raise source_error(error, f"create the replication slot {slot}") from error
+
+    async def keep_on_standbys(self, slot: str) -> None:
+        """Have standbys keep a slot that exists; Postgres 17 and later.
+
+        Raises:
+            SourceUnavailable: another process uses the slot.
+            SourceFatal: the server refuses.
+        """
+        command = sql.SQL("ALTER_REPLICATION_SLOT {} (FAILOVER true)").format(sql.Identifier(slot))
+        try:
+            await self._connection.execute(command)
+        except psycopg.Error as error:
+            raise source_error(error, f"have standbys keep the slot {slot}") from error
 
     async def start(self, slot: str, publication: str, start: int) -> None:
         """Begin to stream from `start`, or from what the slot has confirmed where that is later.
@@ -164,8 +188,8 @@ class ReplicationConnection:
         if size == 0:
             return None
         result = self._pgconn.get_result()
-        if result is not None and result.status == pq.ExecStatus.COPY_IN:
-            # The server ended its half only: it shuts down.
+        if result is not None and result.status in _ENDED:
+            # The server ended its half, or the whole command, without an error: it shuts down.
             raise SourceUnavailable("the server ended the change stream: it is shutting down")
         raise self._refused(result, slot)
 
@@ -279,8 +303,8 @@ class ReplicationConnection:
             return SourceFatal(f"{text}: it was dropped while flusso needs it")
         if isinstance(error, errors.ObjectNotInPrerequisiteState):
             return SourceFatal(
-                f"replication slot {slot} cannot be used: {text}; drop it with SELECT "
-                f"pg_drop_replication_slot('{slot}'), and every index is filled afresh"
+                f"replication slot {slot} cannot be used: {text}; if it is lost, start flusso "
+                "again: it makes a new one, and each index then has a gap"
             )
         return source_error(error, "read the change stream")
 

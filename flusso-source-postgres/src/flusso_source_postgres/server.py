@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import LiteralString
 
+from flusso_core.errors import SourceFatal
 from flusso_core.model import Finding, Severity
 from flusso_source_postgres.catalogue import OLDEST_SERVER
 from flusso_source_postgres.session import Session
@@ -137,6 +138,35 @@ def slot_findings(name: str, slot: Slot | None, server: Server) -> Iterator[Find
             "is about to be lost: the server may remove WAL that it needs at the next checkpoint",
             "start flusso, or raise max_slot_wal_keep_size",
         )
+
+
+def failover_findings(
+    name: str, slot: Slot | None, server: Server, *, failover: bool
+) -> Iterator[Finding]:
+    """What keeps the slot from surviving a failover, where that is wished for."""
+    if failover and server.version < FAILOVER_SLOTS:
+        yield Finding(
+            Severity.WARNING,
+            f"replication slot {name}",
+            f"cannot be kept on standbys by Postgres {server.version // 10000}: after a failover "
+            "each index has a gap",
+            "leave out `failover` in [source], or upgrade to Postgres 17",
+        )
+    elif failover and slot is not None and slot.failover is False:
+        yield Finding(
+            Severity.WARNING,
+            f"replication slot {name}",
+            "is not kept on standbys yet; a run changes that",
+        )
+
+
+def lost(name: str) -> SourceFatal:
+    """The error of a run whose slot was lost under it."""
+    return SourceFatal(
+        f"replication slot {name} is lost: the server has removed WAL that it needs "
+        "(max_slot_wal_keep_size) or has invalidated it; start flusso again: it makes a new one, "
+        "and each index then has a gap"
+    )
 
 
 def drop_slot(name: str) -> str:

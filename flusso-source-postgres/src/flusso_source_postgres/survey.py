@@ -20,6 +20,7 @@ from flusso_source_postgres.options import PostgresOptions
 from flusso_source_postgres.server import (
     Server,
     Slot,
+    failover_findings,
     read_server,
     read_slot,
     server_findings,
@@ -105,7 +106,11 @@ async def survey(
         faulty = unfit_for_faults(schema, everything.faults)
         if faulty is not None:
             unfit[schema.index] = faulty
-    general = (*server_findings(server), *slot_findings(options.slot, slot, server))
+    general = (
+        *server_findings(server),
+        *slot_findings(options.slot, slot, server),
+        *failover_findings(options.slot, slot, server, failover=options.failover),
+    )
     fitting = [schema for schema in schemas if schema.index not in unfit]
     needs, _ = read_needs(fitting, tables)
     return Survey(

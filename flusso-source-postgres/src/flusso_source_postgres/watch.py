@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flusso_core.errors import SourceFatal
 from flusso_core.model import Change, Operation, TableName, UnfitIndex
 from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.catalogue import RelationKind, Storage
@@ -20,7 +19,7 @@ from flusso_source_postgres.fitness import Tables, unfit_for_changes
 from flusso_source_postgres.mark import remember
 from flusso_source_postgres.options import PostgresOptions
 from flusso_source_postgres.provision import refuse, set_identity
-from flusso_source_postgres.server import read_slot
+from flusso_source_postgres.server import lost, read_slot
 from flusso_source_postgres.session import Session
 from flusso_source_postgres.sql.compiled import table_names
 from flusso_source_postgres.survey import Survey, survey
@@ -115,11 +114,7 @@ class Watch:
             return
         self._slot_status = status
         if status == "lost":
-            raise SourceFatal(
-                f"replication slot {self._slot} is lost: the server has removed WAL that it needs "
-                "(max_slot_wal_keep_size) or has invalidated it; start flusso again: it makes a "
-                "new one, and each index then has a gap"
-            )
+            raise lost(self._slot)
         if status == "unreserved":
             logger.warning(
                 "replication slot %s is about to be lost: the destination is too far behind; "
