@@ -70,6 +70,11 @@ class Flusso:
         return self._log.read_text(encoding="utf-8")
 
     @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None

@@ -208,8 +208,56 @@ class DocumentBuilder(Edge):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a queue has when it is opened.
+
+    Attributes:
+        begin: the sink has everything up to here, and what comes out of the queue follows it.
+        end: the queue has everything up to here; the stream is needed from there on.
+    """
+
+    begin: Position
+    end: Position
+
+
 class Queue(ABC):
-    """Carries batches from the capture to a lane, bounded, in order."""
+    """Carries batches from the capture to a lane, bounded, in order.
+
+    A *durable* one takes over responsibility for a batch: the source is confirmed when the queue
+    has it (`stored`), and the queue is told when the sink has it (`done`).
+    """
+
+    durable: bool = False
+    """Whether what was put outlives the process."""
+
+    @property
+    def stored(self) -> Position:
+        """Every commit up to here is durable. Asked of a durable queue only, once it is open."""
+        raise NotImplementedError
+
+    async def open(self, identity: StreamIdentity, start: Position) -> Backlog:
+        """Begin where the stream begins, or go on with what there is of it.
+
+        Called before all else.
+
+        Args:
+            identity: of the stream; what is there of another one is dropped.
+            start: where the source begins. What does not reach as far cannot be followed up, and
+                is dropped as well.
+
+        Raises:
+            SinkUnavailable: it cannot be used for now.
+        """
+        del identity
+        return Backlog(start, start)
+
+    async def close(self) -> None:  # noqa: B027  # one in memory has nothing to close
+        """Release everything; what is durable stays. May be called more than once."""
+
+    @abstractmethod
+    async def clear(self) -> None:
+        """Forget every batch, and let a blocked `put` go on: nobody will take one."""
 
     @abstractmethod
     async def put(self, batch: ChangeBatch) -> None:
@@ -221,7 +269,10 @@ class Queue(ABC):
 
     @abstractmethod
     def get_nowait(self) -> ChangeBatch | None:
-        """Take the oldest batch if there is one."""
+        """Take the oldest batch if there is one at hand."""
+
+    async def done(self, position: Position) -> None:  # noqa: B027  # in memory it is gone
+        """The sink has everything up to `position`, and its records say so: forget it."""
 
 
 @dataclass(frozen=True, slots=True)

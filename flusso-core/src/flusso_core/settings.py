@@ -27,7 +27,7 @@ class Bounds:
 
     Attributes:
         max_documents: built documents.
-        max_bytes: of their bodies.
+        max_bytes: of their bodies; ids that wait take half as much beside that.
         max_dirty: ids of documents that are not yet right at the destination.
     """
 

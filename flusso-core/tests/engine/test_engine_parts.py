@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flusso_core.engine.batcher import Batcher
 from flusso_core.engine.planner import SeedProgress, StartPlan, plan_start, restarted
+from flusso_core.engine.room import Room
 from flusso_core.engine.watermark import Watermark
 from flusso_core.errors import EngineError
 from flusso_core.model import (
@@ -25,7 +26,7 @@ from flusso_core.model import (
     StreamIdentity,
     TableName,
 )
-from flusso_core.settings import BatchPolicy, GapPolicy
+from flusso_core.settings import BatchPolicy, Bounds, GapPolicy
 
 
 def at(order: int) -> Position:
@@ -279,3 +280,28 @@ def test_a_seed_is_done_when_every_range_is() -> None:
     resumed.landed(0, None)
     assert resumed.done
     assert not progress.done
+
+
+# Room
+
+
+def test_long_keys_are_fewer() -> None:
+    """C10: ids are bounded by count and by bytes."""
+    room = Room(Bounds(max_bytes=1_000_000, max_dirty=2000))
+    assert room.limit == 2000
+    for _ in range(20):
+        room.weigh([("k" * 800,)] * 3)
+    assert room.limit == pytest.approx(500, rel=0.02)
+    room.weigh([])
+    assert room.has(dirty=400, debts=400, pending=1)
+    assert not room.has(dirty=600, debts=600, pending=1)
+
+
+@pytest.mark.parametrize("full", ["dirty", "debts", "pending"])
+def test_each_bound_holds_alone(full: str) -> None:
+    """C10, R3: a few hot rows fill neither debts nor batches for ever."""
+    counts = {"dirty": 9, "debts": 39, "pending": 10}
+    room = Room(Bounds(max_dirty=10))
+    assert room.has(**counts)
+    counts[full] += 1
+    assert not room.has(**counts)

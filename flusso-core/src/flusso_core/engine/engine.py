@@ -209,7 +209,14 @@ class Engine:
         self._stream.lead_to(self._keepers)
 
     def _make_lane(
-        self, name: str, sink: Sink, queue: Queue, epoch: int, retrier: Retrier, observer: Observer
+        self,
+        name: str,
+        sink: Sink,
+        queue: Queue,
+        epoch: int,
+        retrier: Retrier,
+        observer: Observer,
+        stored: Callable[[], None],
     ) -> Lane:
         return Lane(
             name,
@@ -221,7 +228,7 @@ class Engine:
             settings=self._settings,
             retrier=retrier,
             observer=observer,
-            stored=self._stream.check,
+            stored=stored,
             stopped=self._stopped.keys(),
             unfit=self._stop_index,
         )

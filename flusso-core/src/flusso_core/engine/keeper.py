@@ -14,13 +14,14 @@ from flusso_core.engine.retry import Retrier, RetryPolicy
 from flusso_core.engine.stream import Stream
 from flusso_core.errors import SinkError
 from flusso_core.interfaces import ChangeCapture, Queue, Sink
-from flusso_core.model import ChangeBatch, Position
+from flusso_core.model import ChangeBatch, Position, StreamIdentity
 from flusso_core.observe.observer import FanOut, Observer
 
 T = TypeVar("T")
 
-MakeLane: TypeAlias = Callable[[Queue, int, Retrier, Observer], Lane]
-"""Makes a lane over a queue, under an epoch, with its own retrier and observer."""
+MakeLane: TypeAlias = Callable[[Queue, int, Retrier, Observer, Callable[[], None]], Lane]
+"""Makes a lane over a queue, under an epoch, with its own retrier and observer; and what it calls
+when its position has risen."""
 
 CLOSING_SECONDS = 2.0
 """How long giving up the lease and closing a sink may take together."""
@@ -82,7 +83,9 @@ class Keeper:
         self._start: Position | None = None
         self._lane: Lane | None = None
         self._moved = asyncio.Event()
+        self._recorded = asyncio.Event()
         self._leaving = asyncio.Event()
+        self._renewed = asyncio.Event()
         self._draining = False
         self.detached = False
 
@@ -91,23 +94,34 @@ class Keeper:
     @property
     def position(self) -> Position | None:
         """Up to where the source may be told; `None`: the sink does not hold it."""
+        if self._start is None:
+            return None
+        if self._queue.durable:
+            return self._queue.stored
         return self._start if self._lane is None else self._lane.position
 
     async def put(self, batch: ChangeBatch) -> None:
         """Take a batch; blocks while there is no room."""
         await self._queue.put(batch)
 
-    def hold(self, start: Position) -> None:
-        """Hold the source at `start`, unless the sink has been given up already."""
-        if not self.detached:
-            self._start = start
+    async def begin(self, identity: StreamIdentity, start: Position) -> Position:
+        """Hold the source, unless the sink has been given up already.
 
-    def restart(self, start: Position) -> None:
+        Returns from where the stream is needed: a durable queue may have some of it.
+        """
+        if self.detached:
+            return start
+        backlog = await self._try("opening its queue", lambda: self._queue.open(identity, start))
+        self._start = backlog.begin
+        return backlog.end
+
+    async def restart(self, start: Position) -> None:
         """The stream goes on from `start`: the lane comes up anew, and finds what it missed."""
         self._start = start
-        self._queue = self._make_queue()
         self._lane = None
+        self._renewed.clear()
         self._leaving.set()
+        await self._renewed.wait()
 
     # What the engine asks
 
@@ -124,6 +138,9 @@ class Keeper:
                 if self._draining:
                     break
                 self._leaving.clear()
+                if self._start is not None:
+                    await self._renew_queue(self._start)
+                    self._renewed.set()
                 await self._release(CLOSING_SECONDS)
             watching.cancel()
 
@@ -145,6 +162,7 @@ class Keeper:
         else:
             await lane.drain(seconds)
             self._start = lane.position
+            await self._queue.done(lane.position)
 
     async def close(self) -> None:
         """Give up the lease and close the sink, within a bound.
@@ -153,6 +171,7 @@ class Keeper:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSING_SECONDS):
+                await self._queue.close()
                 await self._release(CLOSING_SECONDS / 2)
                 await self._sink.close()
 
@@ -171,11 +190,17 @@ class Keeper:
         async with asyncio.TaskGroup() as tasks:
             renewing = tasks.create_task(self._renew())
             await self._stream.begin()
+            if self._start is None:
+                await self._renew_queue(self._stream.delivered)
             start = self._start or await self._stream.join(self._attach)
-            lane = self._make_lane(self._queue, epoch, self._retrier, self._observer)
+            forgetting = tasks.create_task(self._forget())
+            lane = self._make_lane(
+                self._queue, epoch, self._retrier, self._observer, self._recorded.set
+            )
             await lane.prepare(self._stream.identity, start)
             if self._leaving.is_set():  # in this very moment
                 renewing.cancel()
+                forgetting.cancel()
                 return
             self._pulse.beat()
             settling = tasks.create_task(self._settle(lane))
@@ -188,13 +213,28 @@ class Keeper:
                 if self._lane is lane:
                     self._start, self._lane = lane.position, None
                 self._moved.set()
-            renewing.cancel()
-            settling.cancel()
+            for task in (renewing, forgetting, settling):
+                task.cancel()
 
     def _attach(self, position: Position) -> None:
         self.detached = False
         self._start = position
+
+    async def _renew_queue(self, start: Position) -> None:
+        """Have an empty queue; nobody uses the old one any more."""
+        await self._queue.clear()
+        await self._queue.close()
         self._queue = self._make_queue()
+        await self._try("opening its queue", lambda: self._queue.open(self._stream.identity, start))
+
+    async def _forget(self) -> None:
+        """Whenever the sink's records say more, the source or the queue may forget more."""
+        while True:
+            await self._recorded.wait()
+            self._recorded.clear()
+            self._stream.check()
+            if self._lane is not None:
+                await self._queue.done(self._lane.position)
 
     async def _settle(self, lane: Lane) -> None:
         await self._retrier.run("settling", self._capture.wait_settled)
@@ -215,17 +255,16 @@ class Keeper:
             await asyncio.sleep(_LOOK_SECONDS)
             silence = self._pulse.silence
             if silence >= self._detach_after and not (self.detached or self._draining):
-                self._detach(f"nothing has succeeded there for {silence:.0f} s")
+                await self._detach(f"nothing has succeeded there for {silence:.0f} s")
 
-    def _detach(self, reason: str) -> None:
+    async def _detach(self, reason: str) -> None:
         self.detached = True
         self._start = self._lane = None
-        while self._queue.get_nowait() is not None:
-            """A capture that is blocked by this queue goes on."""
         self._leaving.set()
         self._moved.set()
         self._observer.detached(self.name, reason)
         self._stream.check()
+        await self._queue.clear()  # a capture that is blocked by it goes on
 
     async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
         return await self._retrier.run(f"{self.name}: {what}", operation)

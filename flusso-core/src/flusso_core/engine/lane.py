@@ -17,6 +17,7 @@ from flusso_core.engine.ledger import Ledger
 from flusso_core.engine.planner import SeedProgress
 from flusso_core.engine.records import Records
 from flusso_core.engine.retry import Retrier
+from flusso_core.engine.room import Room
 from flusso_core.engine.seeder import Seeder
 from flusso_core.engine.transforms import Transforms
 from flusso_core.engine.watermark import Watermark
@@ -41,10 +42,6 @@ _STORE_SECONDS = 1.0
 
 _RECORD_SHARE = 0.3
 """Of the time that a drain may take, this much is kept for storing the records."""
-
-_DEBTS_PER_DOCUMENT = 4
-"""Rows that change again and again while the destination is down make no more documents dirty,
-but owe them to ever more batches: that is bounded too, as a multiple of `max_dirty`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +108,7 @@ class Lane:
         self._stopped = stopped
         self._unfit = unfit
         self._batcher = Batcher(settings.batching)
+        self._bound = Room(settings.bounds)
         self._seeding: dict[str, asyncio.Task[None]] = {}
         self._finishing: set[str] = set()
         self._settled = asyncio.Event()
@@ -289,6 +287,7 @@ class Lane:
                 if isinstance(keys, RootTruncated):
                     await self._restart(keys.index)
                     continue
+                self._bound.weigh(keys.keys)
                 await self._make_room()
                 documents += self._ledger.mark(keys.index, keys.keys, debtor)
                 self._flights.wake()
@@ -300,11 +299,10 @@ class Lane:
             await self._room.wait()
 
     def _has_room(self) -> bool:
-        most = self._settings.bounds.max_dirty
-        return (
-            self._ledger.dirty < most
-            and self._ledger.debts < _DEBTS_PER_DOCUMENT * most
-            and self._watermark.pending <= most
+        return self._bound.has(
+            dirty=self._ledger.dirty,
+            debts=self._ledger.debts,
+            pending=self._watermark.pending,
         )
 
     async def _restart(self, index: str) -> None:

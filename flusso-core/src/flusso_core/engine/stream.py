@@ -25,10 +25,11 @@ class Outlet(Protocol):
     async def put(self, batch: ChangeBatch) -> None:
         """Take a batch; blocks while there is no room. Called only while it holds the source."""
 
-    def hold(self, start: Position) -> None:
-        """The stream begins at `start`: hold the source there until a lane has come further."""
+    async def begin(self, identity: StreamIdentity, start: Position) -> Position:
+        """The source begins at `start`: hold it. Returns from where the stream is needed."""
+        ...
 
-    def restart(self, start: Position) -> None:
+    async def restart(self, start: Position) -> None:
         """The stream goes on from `start`, and what lay before it will not come."""
 
 
@@ -55,6 +56,11 @@ class Stream:
         self._news = asyncio.Event()
 
     @property
+    def delivered(self) -> Position:
+        """The end of the last commit that every outlet has, once the stream has begun."""
+        return self._delivered
+
+    @property
     def identity(self) -> StreamIdentity:
         """Which stream this is."""
         return self._identity
@@ -72,9 +78,9 @@ class Stream:
                 "identifying the source", self._capture.identity
             )
             start = await self._retrier.run("asking the source", self._capture.confirmed)
-            self._delivered = self._confirmed = start
-            for outlet in self._outlets:
-                outlet.hold(start)
+            self._confirmed = start
+            needed = [await outlet.begin(self._identity, start) for outlet in self._outlets]
+            self._delivered = min(needed)
             self._begun.set()
 
     def lead_to(self, outlets: Sequence[Outlet]) -> None:
@@ -139,7 +145,7 @@ class Stream:
             self._delivered = self._confirmed = confirmed
             for outlet in self._outlets:
                 if outlet.position is not None:
-                    outlet.restart(confirmed)
+                    await outlet.restart(confirmed)
         self._let_join()
 
     async def _put(self, batch: ChangeBatch) -> None:

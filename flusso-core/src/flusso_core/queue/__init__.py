@@ -1,1 +1,1 @@
-"""The in-process queue, and its registration as the queue type `memory`."""
+"""The queues: within the process (`memory`), and in a file (`sqlite`)."""

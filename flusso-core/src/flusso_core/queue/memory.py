@@ -52,6 +52,12 @@ class MemoryQueue(Queue):
         """How many changes wait in the queue."""
         return self._held
 
+    async def clear(self) -> None:
+        """Forget every batch, and let a blocked `put` go on."""
+        self._batches.clear()
+        self._held = 0
+        self._room.set()
+
     async def put(self, batch: ChangeBatch) -> None:
         """Add a batch; block while there is no room for it. Cancelled, it adds nothing."""
         size = _size(batch)
