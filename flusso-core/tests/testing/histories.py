@@ -107,7 +107,7 @@ class History:
         self.destinations = [MemoryDestination() for _ in range(self.random.choice((1, 1, 2)))]
         self.happened: Counter[str] = Counter()
         self.numbers = 0
-        self.checked = [0] * len(self.destinations)
+        self.watches = [Watch(self.database, destination) for destination in self.destinations]
         self.max_dirty = 0
         self.queues: list[tuple[MemoryQueue, int]] = []
 
@@ -250,11 +250,8 @@ class History:
 
     def check(self) -> None:
         """What holds at every instant."""
-        for number, destination in enumerate(self.destinations):
-            for record in destination.records.values():
-                assert self.database.confirmed <= record.position.order
-                if whole(record):
-                    self.check_debts(number, destination, record)
+        for watch in self.watches:
+            watch.check()
         for ledger in WatchedLedger.made:
             # A resolve and the pages under way may go beyond a bound by what they hold.
             slack = 4 * self.parents + 20
@@ -262,20 +259,39 @@ class History:
         for queue, capacity in self.queues:
             assert queue.held <= max(capacity, 3), "a queue holds more than its capacity"
 
-    def check_debts(self, number: int, destination: MemoryDestination, record: StateRecord) -> None:
+
+class Watch:
+    """Holds a destination to what is confirmed, at every instant.
+
+    Args:
+        database: whose changes it gets.
+        destination: whose records and documents are looked at.
+    """
+
+    def __init__(self, database: RememberingDatabase, destination: MemoryDestination) -> None:
+        self._database = database
+        self._destination = destination
+        self._checked = 0
+
+    def check(self) -> None:
+        """No confirmed position is above a record, and none has an unpaid debt."""
+        for record in self._destination.records.values():
+            assert self._database.confirmed <= record.position.order
+            if whole(record):
+                self._check_debts(record)
+
+    def _check_debts(self, record: StateRecord) -> None:
         """What the commits up to the confirmed one touched is no older than they are."""
-        confirmed = self.database.confirmed
-        stored = destination.generations.get((INDEX, generation(record)), {})
-        for commit in range(self.checked[number] + 1, confirmed + 1):
-            for key in self.database.touched.get(commit, ()):
+        confirmed = self._database.confirmed
+        stored = self._destination.generations.get((INDEX, generation(record)), {})
+        for commit in range(self._checked + 1, confirmed + 1):
+            for key in self._database.touched.get(commit, ()):
                 entry = stored.get(key)
                 found = None if entry is None else entry.body
-                right = self.database.bodies_since(key, commit)
+                right = self._database.bodies_since(key, commit)
                 refused = any(body is not None and POISON in body for body in right)
-                assert found in right or refused, (
-                    f"commit {commit} is confirmed, {key} is not right"
-                )
-        self.checked[number] = max(self.checked[number], confirmed)
+                assert found in right or refused, f"commit {commit} is confirmed, {key} is wrong"
+        self._checked = max(self._checked, confirmed)
 
 
 def whole(record: StateRecord) -> bool:

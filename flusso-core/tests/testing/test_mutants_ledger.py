@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from .mutants import Mutant, assert_caught, failing
 TESTS = Path(__file__).parent.parent / "engine" / "test_engine_ledger.py"
 
 
-def _tests() -> Any:
+def _tests() -> ModuleType:
     spec = spec_from_file_location("flusso_tests_of_the_ledger", TESTS)
     assert spec is not None
     assert spec.loader is not None
@@ -38,11 +38,11 @@ class LedgerTests:
 def _as_check(test: Callable[[], None]) -> Callable[..., Any]:
     async def check(self: LedgerTests, bench: type[Ledger]) -> None:
         del self
-        MODULE.Ledger = bench
+        vars(MODULE)["Ledger"] = bench
         try:
             test()
         finally:
-            MODULE.Ledger = Ledger
+            vars(MODULE)["Ledger"] = Ledger
 
     return check
 

@@ -1,0 +1,251 @@
+"""The shortest histories that show why each rule of the engine is there.
+
+Each is a run of the whole engine over edges in memory. `test_mutants_engine.py` takes the rules
+away, one at a time, and sees that the history of that rule fails and the others do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import TypeAlias
+
+from flusso_core.engine import Engine, RetryPolicy
+from flusso_core.interfaces import SinkCapabilities
+from flusso_core.model import Document, FlushReport, Key, KeyRange, Page
+from flusso_core.testing import (
+    AppliedLater,
+    MemoryBuilder,
+    MemoryCapture,
+    MemoryDatabase,
+    MemoryDestination,
+    MemorySink,
+)
+from flusso_core.testing.database import ROOT
+
+INDEX = "parents"
+LONG = 30.0
+
+Change: TypeAlias = Callable[[], AbstractContextManager[object]]
+"""What is changed about the engine while a history is played."""
+
+
+class VersionlessSink(MemorySink):
+    """Writes whatever comes last, as most destinations do."""
+
+    @property
+    def capabilities(self) -> SinkCapabilities:
+        return replace(super().capabilities, versions=False)
+
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        for document in documents:
+            stored = self._destination.generations.get(document.id[:2], {})
+            stored.pop(document.id.key[0], None)
+        return await super().flush(documents, caught_up=caught_up)
+
+
+class Stage:
+    """A database of two parents, a destination, and a run between them."""
+
+    def __init__(self) -> None:
+        self.database = MemoryDatabase()
+        self.destination = MemoryDestination()
+        self.late: set[bytes] = set()
+        for key in "ab":
+            self.database.commit(self.database.put_parent(key, "old"))
+        self.database.confirmed = self.database.head
+
+    def engine(
+        self, builder: MemoryBuilder | None = None, sink: MemorySink | None = None
+    ) -> Engine:
+        return Engine(
+            MemoryCapture(self.database),
+            builder or MemoryBuilder(self.database),
+            {"memory": sink or self.sink()},
+            retries=RetryPolicy(initial=0.01, maximum=0.1),
+        )
+
+    def sink(self) -> MemorySink:
+        """A sink; what is named in `late` is answered never and lands when the test says so."""
+        return LateSink(self.destination, self.late)
+
+    @asynccontextmanager
+    async def running(self, engine: Engine) -> AsyncGenerator[asyncio.Task[None], None]:
+        """A run, killed at the end."""
+        task = asyncio.create_task(engine.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def caught_up(self) -> None:
+        """Return when all is confirmed that is committed, and served."""
+        async with asyncio.timeout(LONG):
+            while (
+                self.database.confirmed < self.database.head
+                or INDEX not in self.destination.serving
+            ):
+                await asyncio.sleep(0.01)
+
+    def assert_equal(self, when: str) -> None:
+        assert self.destination.search(INDEX) == self.database.documents(), when
+
+
+class LateSink(MemorySink):
+    """Some requests are answered never and land later."""
+
+    def __init__(self, destination: MemoryDestination, late: set[bytes]) -> None:
+        super().__init__(destination, max_documents=1)
+        self._late = late
+
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        for text in list(self._late):
+            if any(text in (document.body or b"") for document in documents):
+                self._late.discard(text)
+                self._destination.late.extend(documents)
+                raise AppliedLater("a fault of the test")
+        return await super().flush(documents, caught_up=caught_up)
+
+
+class BlockedSink(MemorySink):
+    """Answers no flush."""
+
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+class PausedPages(MemoryBuilder):
+    """Its first page is held back once its rows have been read."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database, chunk=100)
+        self.read, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def ranges(self, index: str, count: int) -> Sequence[KeyRange]:
+        return [KeyRange()]
+
+    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+        page = await super().page(index, span, after, limit)
+        self.read.set()
+        await self.go_on.wait()
+        return page
+
+
+class Rules:
+    """Each history is given what to change about the engine; an honest one: nothing."""
+
+    async def test_nothing_is_built_before_its_commit_can_be_seen(self, bench: Change) -> None:
+        """The gate: what was built before would be old, and never be built again."""
+        with bench():
+            stage = Stage()
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+                stage.database.commit(stage.database.put_parent("a", "new"), hidden=True)
+                await asyncio.sleep(5)
+                stage.database.reveal()
+                await asyncio.sleep(5)
+            stage.assert_equal("after a commit that could be seen late")
+
+    async def test_a_late_request_of_this_run_does_no_harm(self, bench: Change) -> None:
+        """Versions: a request that timed out lands after a newer one."""
+        with bench():
+            stage = Stage()
+            stage.late.add(b"first")
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+                stage.database.commit(stage.database.put_parent("a", "first"))
+                while not stage.destination.late:
+                    await asyncio.sleep(0.01)
+                stage.database.commit(stage.database.put_parent("a", "second"))
+                await stage.caught_up()
+            stage.destination.apply_late()
+            stage.assert_equal("after a late request")
+
+    async def test_a_late_request_of_an_earlier_run_does_no_harm(self, bench: Change) -> None:
+        """The epoch: the next run's flights are newer, however few they are."""
+        with bench():
+            stage = Stage()
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+                for number in range(20):
+                    stage.database.commit(stage.database.put_parent("b", f"name {number}"))
+                    await stage.caught_up()
+                stage.late.add(b"first")
+                stage.database.commit(stage.database.put_parent("a", "first"))
+                while not stage.destination.late:
+                    await asyncio.sleep(0.01)
+            stage.database.commit(stage.database.put_parent("a", "second"))
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+            stage.destination.apply_late()
+            stage.assert_equal("after a late request of an earlier run")
+
+    async def test_a_page_writes_nothing_that_changed_since_it_was_opened(
+        self, bench: Change
+    ) -> None:
+        """The page rule: its rows are old by the time that they are written."""
+        with bench():
+            stage = Stage()
+            builder = PausedPages(stage.database)
+            sink = VersionlessSink(stage.destination)
+            async with stage.running(stage.engine(builder, sink)):
+                await builder.read.wait()
+                stage.database.commit(stage.database.put_parent("a", "new"))
+                await asyncio.sleep(5)
+                builder.go_on.set()
+                await stage.caught_up()
+            stage.assert_equal("after a page that was read before a change")
+
+    async def test_nothing_is_confirmed_before_it_has_landed(self, bench: Change) -> None:
+        """Debts: a run that is killed now must get the change again."""
+        with bench():
+            stage = Stage()
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+            before = stage.database.confirmed
+            blocked = BlockedSink(stage.destination)
+            async with stage.running(stage.engine(sink=blocked)):
+                await asyncio.sleep(1)
+                stage.database.commit(stage.database.put_parent("a", "new"))
+                await asyncio.sleep(10)
+                assert stage.database.confirmed == before, "confirmed, and not landed"
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+            stage.assert_equal("after a kill")
+
+    async def test_a_stream_that_begins_behind_a_record_is_a_gap(self, bench: Change) -> None:
+        """Records: what was confirmed while this index did not listen never comes again."""
+        with bench():
+            stage = Stage()
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+            stage.database.commit(stage.database.put_parent("a", "unheard"))
+            stage.database.confirmed = stage.database.head
+            async with stage.running(stage.engine()):
+                await asyncio.sleep(5)
+                await stage.caught_up()
+            stage.assert_equal("after a gap")
+
+    async def test_a_late_request_never_reaches_an_emptied_index(self, bench: Change) -> None:
+        """TRUNCATE of the root: a new generation, because nothing can be remembered of the old."""
+        with bench():
+            stage = Stage()
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+                stage.late.add(b"first")
+                stage.database.commit(stage.database.put_parent("c", "first"))
+                while not stage.destination.late:
+                    await asyncio.sleep(0.01)
+                await stage.caught_up()
+                stage.database.commit(stage.database.truncate(ROOT))
+                await stage.caught_up()
+                await asyncio.sleep(5)
+            for stored in stage.destination.generations.values():
+                for key in [key for key, entry in stored.items() if entry.body is None]:
+                    del stored[key]  # deletes are remembered for minutes only
+            stage.destination.apply_late()
+            stage.assert_equal("after a TRUNCATE and a late request")
