@@ -47,7 +47,7 @@ OTHER_VERSIONS = (
 WORKERS = {"flusso-source-postgres": "-n2"}
 
 NOTHING_COLLECTED = 5
-UNIT = "not integration and not soak"
+UNIT = "not integration and not soak and not wheels"
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
@@ -221,6 +221,18 @@ def wheels(session: nox.Session) -> None:
     for package in PACKAGES:
         inspect_wheel(session, package, wheel_of(dist, package))
         use_wheel_alone(session, package, dist, constraints, work / package)
+    session.run(
+        str(work / "flusso-core" / "bin" / "python"),
+        "-m",
+        "pytest",
+        f"--junitxml={REPORTS / session.name / 'installed'}.xml",
+        "-n2",
+        "-m",
+        "wheels",
+        "flusso-core/tests/installed",
+        external=True,
+        env={"FLUSSO_TEST_WHEELS": str(dist), "FLUSSO_TEST_CONSTRAINTS": str(constraints)},
+    )
 
 
 def use_wheel_alone(

@@ -36,7 +36,9 @@ COMMANDS: Mapping[str, LazyCommand] = {
         "Print the fields of an index and what sinks make of them.",
     ),
     "migrate": LazyCommand("flusso_core.cli.migrate", "Turn another tool's files into flusso's."),
-    "plugins": LazyCommand("flusso_core.cli.plugins", "List, show and check installed plugins."),
+    "plugins": LazyCommand(
+        "flusso_core.cli.plugins", "List, show and check installed plugins, and begin new ones."
+    ),
     "run": LazyCommand("flusso_core.cli.run", "Fill the indexes, then keep them in step."),
     "sample": LazyCommand(
         "flusso_core.cli.sample", "Build documents and print them, without writing any."

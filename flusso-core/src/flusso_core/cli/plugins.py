@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from flusso_core.cli.console import print_json, print_table
 from flusso_core.cli.exits import ExitCode
-from flusso_core.cli.options import format_option, option, verbosity
+from flusso_core.cli.options import format_option, option, session_of, verbosity
 from flusso_core.plugins import Kind, PluginInfo, PluginLoader, core_version, discover
 from flusso_core.plugins.cures import not_found
 from flusso_core.plugins.loading import find
@@ -22,7 +23,7 @@ CONFIGURED = (Kind.CAPTURE, Kind.BUILDER, Kind.SINK, Kind.QUEUE)
 
 @click.group()
 def command() -> None:
-    """List, show and check installed plugins."""
+    """List, show and check installed plugins, and begin new ones."""
 
 
 _ENTRY = (
@@ -148,6 +149,35 @@ def check(output: str) -> ExitCode:
             ],
         )
     return ExitCode.OK if ok else ExitCode.PLUGIN
+
+
+@command.command()
+@click.argument("kind", type=click.Choice(["sink", "capture", "builder", "queue", "hooks"]))
+@click.argument("name", metavar="NAME")
+@option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="the current one",
+    help="Where the package's folder goes.",
+)
+@verbosity
+@click.pass_context
+def new(context: click.Context, kind: str, name: str, folder: Path) -> None:
+    """Write a package for a new plugin, with tests on the conformance kit.
+
+    NAME is its type in the configuration. The package works as it stands: install it, run its
+    tests, then make it yours.
+    """
+    from flusso_core.cli.console import stderr
+    from flusso_core.cli.scaffolding import scaffold
+
+    files = scaffold(Kind(kind), name, folder)
+    for path in files:
+        click.echo(path)
+    if session_of(context).verbosity >= 0:
+        package = next(path.parent for path in files if path.name == "pyproject.toml")
+        stderr().print(f'next: cd {package} && pip install -e ".[test]" && pytest')
 
 
 def _as_json(info: PluginInfo) -> dict[str, JsonValue]:

@@ -67,6 +67,7 @@ def command(context: click.Context, **given: Unpack[SampleArguments]) -> ExitCod
     configure_logging(console, session_of(context).verbosity)
     planned = plan(only(read(given), given["index"]), overrides_of(given))
     documents = asyncio.run(_documents(planned, given["keys"], given["rows"]))
+    documents = _transformed(given["index"], documents)
     if given["output"] == "json":
         _print_json(given["index"], documents)
     else:
@@ -74,8 +75,8 @@ def command(context: click.Context, **given: Unpack[SampleArguments]) -> ExitCod
     absent = [_id(document) for document in documents if document.body is None]
     if absent:
         console.print(
-            f"{given['index']} has no document {', '.join(absent)}: there is no such row, or it "
-            "does not qualify"
+            f"{given['index']} has no document {', '.join(absent)}: there is no such row, it does "
+            "not qualify, or a hook drops it"
         )
         return ExitCode.FAILURE
     if not documents and session_of(context).verbosity >= 0:
@@ -127,6 +128,31 @@ async def _key_width(builder: DocumentBuilder, index: str) -> int:
     page = await builder.page(index, KeyRange(), None, 1)
     keys = [page.cursor] if page.cursor else [document.key for document in page.documents]
     return len(keys[0]) if keys else 0
+
+
+def _transformed(index: str, documents: Sequence[BuiltDocument]) -> list[BuiltDocument]:
+    """What the user's hooks make of the documents, as a run would write them.
+
+    Raises:
+        PluginError: a hook cannot be used.
+        DocumentRejected: a hook fails on a document.
+    """
+    from flusso_core.engine.transforms import Transforms
+    from flusso_core.errors import DocumentRejected
+    from flusso_core.model import BuiltDocument, Document, DocumentId
+    from flusso_core.plugins import load_hooks
+
+    hooks = load_hooks([index])
+    for failure in hooks.failures:
+        raise failure
+    if not documents or not hooks.transforms:
+        return list(documents)
+    ready, failed = Transforms(hooks.transforms).apply(
+        [Document(DocumentId(index, 1, key), body, 0) for key, body in documents]
+    )
+    for rejection in failed:
+        raise DocumentRejected(f"{index} {rejection.document.id.key}: {rejection.reason}")
+    return [BuiltDocument(document.id.key, document.body) for document in ready]
 
 
 def parse_key(text: str, width: int) -> Key:

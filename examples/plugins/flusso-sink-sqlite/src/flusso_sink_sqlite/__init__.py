@@ -1,0 +1,1 @@
+"""SQLite for flusso: documents as JSON rows in a file, with full-text search."""
