@@ -9,6 +9,7 @@ async with await connect(target, application_name="flusso") as connection:
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from flusso_core.errors import ConfigError, SourceError, SourceFatal, SourceUnavailable
+from flusso_source_postgres.refusal import sqlstate_of_refusal
 
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 
@@ -130,15 +132,40 @@ async def connect(target: ConnectionTarget, *, application_name: str) -> Connect
         SourceUnavailable: the server is not there, not ready, or has no room.
         SourceFatal: it refuses: password, role, database, `pg_hba.conf`.
     """
+    conninfo = target.with_parameters(fallback_application_name=application_name)
     try:
-        return await psycopg.AsyncConnection.connect(
-            target.with_parameters(fallback_application_name=application_name), autocommit=True
-        )
+        return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
     except psycopg.Error as error:
-        raise connect_error(str(error), target) from error
+        raise await refusal(str(error), target, conninfo) from error
 
 
-# libpq gives no SQLSTATE for a connection that failed, only the server's words.
+async def refusal(message: str, target: ConnectionTarget, conninfo: str) -> SourceError:
+    """What a failed attempt to connect means, whatever language the server speaks.
+
+    Args:
+        message: libpq's, with the server's words.
+        target: for the message of the error.
+        conninfo: what the attempt was made with.
+    """
+    error = connect_error(message, target)
+    if isinstance(error, SourceFatal) or any(words in message for words in _PASSING):
+        return error
+    state = await asyncio.to_thread(sqlstate_of_refusal, conninfo)
+    return connect_error(message, target, state)
+
+
+# libpq gives no SQLSTATE for a connection that failed, only the server's words; where these are
+# known, there is no need to ask for the code.
+_PASSING = (
+    "Connection refused",
+    "timeout expired",
+    "could not translate host name",
+    "is starting up",
+    "is shutting down",
+    "in recovery mode",
+    "too many clients",
+    "connection slots",
+)
 _REFUSED = (
     ("password authentication failed", "check user and password"),
     ("no password supplied", "give a password in [source] connection_url or PGPASSWORD"),
@@ -158,8 +185,14 @@ _MISSING = (
 )
 
 
-def connect_error(message: str, target: ConnectionTarget) -> SourceError:
-    """What a failed attempt to connect means, from the server's or libpq's words."""
+def connect_error(message: str, target: ConnectionTarget, state: str | None = None) -> SourceError:
+    """What a failed attempt to connect means, from the server's or libpq's words.
+
+    Args:
+        message: these words.
+        target: for the message of the error.
+        state: the SQLSTATE, where it is known.
+    """
     text = " ".join(message.split())
     for words, cure in _REFUSED:
         if words in text:
@@ -168,7 +201,16 @@ def connect_error(message: str, target: ConnectionTarget) -> SourceError:
         for words, cure in _MISSING:
             if words in text:
                 return SourceFatal(f"Postgres refuses {target}: {text}; {cure}")
+    if state is not None and state.startswith(_REFUSING):
+        return SourceFatal(
+            f"Postgres refuses {target}: {text} ({state}); check user, password and database, and "
+            "pg_hba.conf"
+        )
     return SourceUnavailable(f"cannot connect to {target}: {text}")
+
+
+_REFUSING = ("28", "3D", "42501")
+"""Authorization, no such database, no privilege: appendix "PostgreSQL Error Codes"."""
 
 
 _RETRYABLE = (

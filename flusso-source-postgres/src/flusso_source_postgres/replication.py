@@ -18,7 +18,7 @@ from flusso_core.errors import SourceError, SourceFatal, SourceUnavailable
 from flusso_source_postgres.connection import (
     Connection,
     ConnectionTarget,
-    connect_error,
+    refusal,
     source_error,
 )
 from flusso_source_postgres.wire import format_lsn, standby_status
@@ -50,7 +50,7 @@ class ReplicationConnection:
         try:
             connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
         except psycopg.Error as error:
-            raise connect_error(str(error), target) from error
+            raise await refusal(str(error), target, conninfo) from error
         return cls(connection)
 
     async def __aenter__(self) -> Self:

@@ -162,6 +162,25 @@ def test_a_failed_connection_is_tried_again_only_where_that_may_help(
 
 
 @pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("28P01", SourceFatal),
+        ("28000", SourceFatal),
+        ("3D000", SourceFatal),
+        ("53300", SourceUnavailable),
+        ("57P03", SourceUnavailable),
+        (None, SourceUnavailable),
+    ],
+)
+def test_a_refusal_in_another_language_is_told_by_its_code(
+    state: str | None, kind: type[Exception]
+) -> None:
+    """R1."""
+    words = "FATAL:  Passwort-Authentifizierung für Benutzer »shop« fehlgeschlagen"
+    assert type(connect_error(words, target(connection_url=URL), state)) is kind
+
+
+@pytest.mark.parametrize(
     ("error", "kind"),
     [
         (psycopg.errors.AdminShutdown("x"), SourceUnavailable),
