@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from flusso_core.model import Change, IndexKeys, Key, Operation, RootTruncated, RowImage, TableName
@@ -291,6 +292,28 @@ async def test_a_change_that_touches_many_documents_streams_them(lab: Lab) -> No
     assert set(keys) == _ids(1, 2, *range(10, 30001))
     assert max(sizes) <= 2000
     assert len(sizes) > 10
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("truncated", [False, True])
+async def test_a_million_documents_are_found_in_flat_memory(lab: Lab, truncated: bool) -> None:
+    """C10: neither one row that all of them show nor a truncated table holds their keys."""
+    lab.execute(TABLES)
+    lab.execute("INSERT INTO users SELECT n, 1 FROM generate_series(10, 1000000) n")
+    change = (
+        Change(TableName("public", "tagged"), Operation.TRUNCATE, None, None)
+        if truncated
+        else _change("regions", None, {"id": "1"})
+    )
+    process = psutil.Process()
+    count = 0
+    async with lab.builder(_users()) as builder:
+        before = process.memory_info().rss
+        async for one in builder.resolve([change]):
+            assert isinstance(one, IndexKeys)
+            count += len(one.keys)
+            assert process.memory_info().rss - before < 50 * 1024 * 1024
+    assert count >= 999_991
 
 
 async def test_builds_go_on_while_streams_are_held_back(lab: Lab) -> None:
