@@ -403,6 +403,15 @@ except BaseException as error:
 """
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises, also where it is ignored, as in what a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("then", ["ValueError('no model')", "SystemExit(0)", "error"])
 def test_a_signal_within_an_import_ends_as_the_signal(install: Install, then: str) -> None:
     """Whatever the plugin, or pydantic, makes of the exception on its way out."""
@@ -417,6 +426,7 @@ def test_a_signal_within_an_import_ends_as_the_signal(install: Install, then: st
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_that_a_plugin_swallows_ends_as_the_signal_too(install: Install) -> None:
     code = (
         "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\n"
