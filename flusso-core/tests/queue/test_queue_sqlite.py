@@ -72,9 +72,14 @@ class Bench(QueueBench):
 
     @asynccontextmanager
     async def queue(self, capacity: int) -> AsyncGenerator[Queue, None]:
-        file = self._folder / f"{len(list(self._folder.iterdir()))}.queue"
+        self._file = self._folder / f"{len(list(self._folder.iterdir()))}.queue"
+        async with self.again(capacity) as queue:
+            yield queue
+
+    @asynccontextmanager
+    async def again(self, capacity: int) -> AsyncGenerator[Queue, None]:
         # Positions from 0 on are new to a stream that begins below.
-        async with opened(file, start=-1, capacity=capacity) as (queue, _):
+        async with opened(self._file, start=-1, capacity=capacity) as (queue, _):
             yield queue
 
     async def held(self, queue: Queue) -> int:

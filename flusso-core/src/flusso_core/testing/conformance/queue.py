@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -22,6 +23,10 @@ WHOLE = Promise("a batch comes out as it went in", GUIDE)
 BOUNDED = Promise("`put` blocks while the queue is full, and goes on when there is room", GUIDE)
 GIANT = Promise("a batch larger than the whole queue goes in once the queue is empty", GUIDE)
 WAITS = Promise("`get` blocks while there is nothing, and `get_nowait` returns `None`", GUIDE)
+CLEARED = Promise("`clear` forgets every batch, and lets a blocked `put` go on", GUIDE)
+DURABLE = Promise("what a durable queue has taken outlives the process, until it is `done`", GUIDE)
+STORED = Promise("`stored` is the end of the last whole commit, and nothing comes twice", GUIDE)
+CLOSES = Promise("`close` may come twice", GUIDE)
 CANCELLED = Promise("a cancelled `put` adds nothing, and a cancelled `get` takes nothing", GUIDE)
 
 CAPACITY = 10
@@ -45,7 +50,21 @@ class QueueBench(ABC):
 
     @abstractmethod
     def queue(self, capacity: int) -> AbstractAsyncContextManager[Queue]:
-        """A new, empty queue that holds so many changes; leaving the context closes it."""
+        """A new, empty queue that holds so many changes; leaving the context closes it.
+
+        A durable one is opened for a stream that begins below 0.
+        """
+
+    def again(self, capacity: int) -> AbstractAsyncContextManager[Queue]:
+        """What the last `queue` has stored, opened anew as after a kill; for durable queues.
+
+        Raises:
+            NotImplementedError: the bench has none; a durable queue is not tested without.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no `again`: a durable queue is opened anew by the checks; "
+            f"docs/how-to/{GUIDE}"
+        )
 
     @abstractmethod
     async def held(self, queue: Queue) -> int:
@@ -205,6 +224,59 @@ class QueueConformance:
             own = [order for order in orders if order // each == producer]
             expected = list(range(producer * each, (producer + 1) * each))
             ORDER.same(own, expected, f"producer {producer}")
+
+    async def test_clear_forgets_and_lets_go(self, bench: QueueBench) -> None:
+        """Nobody will take a batch any more: the capture must not wait for that."""
+        async with bench.queue(CAPACITY) as queue:
+            await _soon(queue.put(_batch(0, CAPACITY)), "put")
+            blocked = asyncio.create_task(queue.put(_batch(1, 1)))
+            await _turns()
+            await CLEARED.within(queue.clear(), "clear")
+            await CLEARED.within(blocked, "a blocked put after `clear`", seconds=5)
+            held = await bench.held(queue)
+            if held > 1:
+                raise CLEARED.broken(f"{held} changes wait after `clear`")
+
+    async def test_what_was_put_outlives_the_process(self, bench: QueueBench) -> None:
+        """Taken or not; what the sink has is forgotten, and nothing else."""
+        async with bench.queue(CAPACITY) as queue:
+            for order in range(1, 5):
+                await _soon(queue.put(_batch(order, 1)), "put")
+            await _get(queue)
+            await _get(queue)
+            await DURABLE.within(queue.done(Position(1, "1")), "done")
+            if not queue.durable:
+                return
+        async with bench.again(CAPACITY) as queue:
+            DURABLE.same(await bench.held(queue), 3, "what waits after a kill")
+            for order in range(2, 5):
+                _same(DURABLE, await _get(queue), _batch(order, 1), "after a kill")
+
+    async def test_only_whole_commits_are_stored(self, bench: QueueBench) -> None:
+        """The source is confirmed up to `stored`; what it then delivers again is not added."""
+        async with bench.queue(CAPACITY) as queue:
+            if not queue.durable:
+                return
+            await _soon(queue.put(_batch(1, 1)), "put")
+            piece = replace(_batch(2, 2), position=None)
+            await _soon(queue.put(piece), "put of a piece")
+            STORED.same(queue.stored.order, 1, "after a piece of a commit")
+            await _soon(queue.put(_batch(2, 1)), "put of its end")
+            STORED.same(queue.stored.order, 2, "after the end of the commit")
+            await _soon(queue.put(_batch(2, 1)), "put of what was delivered before")
+            await _soon(queue.put(replace(piece)), "put of a piece")
+        async with bench.again(CAPACITY) as queue:
+            STORED.same(queue.stored.order, 2, "after a kill")
+            STORED.same(await bench.held(queue), 4, "what waits, without a commit's beginning")
+            for batch in (_batch(1, 1), piece, _batch(2, 1)):
+                _same(STORED, await _get(queue), batch, "after a kill")
+            STORED.same(queue.get_nowait(), None, "after the last")
+
+    async def test_close_may_come_twice(self, bench: QueueBench) -> None:
+        """As all that is opened may be closed twice."""
+        async with bench.queue(CAPACITY) as queue:
+            await CLOSES.within(queue.close(), "close")
+        await CLOSES.within(queue.close(), "a second close")
 
 
 def _batch(order: int, changes: int) -> ChangeBatch:
