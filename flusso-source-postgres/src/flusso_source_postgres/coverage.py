@@ -174,8 +174,8 @@ def _identity(need: Need, storage: Storage) -> Finding:
     return Finding(
         Severity.WARNING,
         subject,
-        f"its replica identity does not carry {lacking}: a document that a row leaves, by DELETE "
-        "or by an UPDATE of these columns, may stay as it was",
+        f"its replica identity does not carry {lacking}: nothing says which document a row leaves, "
+        "and each UPDATE or DELETE has every document of the index built anew",
         cure,
     )
 
