@@ -26,7 +26,7 @@ BACKENDS = {
     "flusso-sink-opensearch": {("sink", "opensearch")},
     "flusso-sink-stdout": {("sink", "stdout")},
 }
-CORE = {("queue", "memory")}
+CORE = {("queue", "memory"), ("queue", "sqlite")}
 
 SINK = """
 from pydantic import BaseModel
