@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from flusso_core.errors import ConfigError
 from flusso_core.model import Finding, TableName, UnfitIndex
-from flusso_core.schema import locate, referenced_columns
+from flusso_core.schema import complete_keys, locate, referenced_columns, routing_columns
 from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.catalogue import Table
+from flusso_source_postgres.coverage import full_identity
 from flusso_source_postgres.sql.compiled import table_names
 from flusso_source_postgres.sql.text import identifier
 
@@ -41,6 +43,7 @@ def _told(finding: Finding) -> str:
 
 def _changes(schema: IndexSchema, before: Tables, now: Tables) -> Iterator[str]:
     columns = referenced_columns((schema,))
+    routing = _routing(schema, before)
     for name in sorted(table_names(schema) & before.keys() & now.keys()):
         then, table = before[name], now[name]
         where = f"{locate(schema, name)}: table {name}"
@@ -62,21 +65,32 @@ def _changes(schema: IndexSchema, before: Tables, now: Tables) -> Iterator[str]:
                 f"{locate(schema, name)}: the primary key of table {name} was "
                 f"{_key(then)} and is {_key(table)} now; start flusso again"
             )
-        yield from _identities(schema, then, table)
+        yield from _identities(schema, then, table, routing.get(name, frozenset()))
 
 
-def _identities(schema: IndexSchema, then: Table, table: Table) -> Iterator[str]:
+def _routing(schema: IndexSchema, tables: Tables) -> Mapping[TableName, frozenset[str]]:
+    """The columns by which changes find documents; none, where the schema never fitted."""
+    if not table_names(schema) <= tables.keys():
+        return {}
+    try:
+        complete = complete_keys(schema, lambda name: tables[name].primary_key)
+    except ConfigError:
+        return {}
+    return routing_columns((complete,))
+
+
+def _identities(
+    schema: IndexSchema, then: Table, table: Table, needed: frozenset[str]
+) -> Iterator[str]:
     """Old rows that carry less than they did. What they never carried was said at the start."""
     carried = {storage.oid: storage.identity.columns for storage in then.storage}
     for storage in table.storage:
-        less = carried.get(storage.oid, frozenset()) - storage.identity.columns
-        needed = less & referenced_columns((schema,)).get(table.name, frozenset())
-        if needed:
-            names = ", ".join(identifier(one) for one in sorted(needed))
+        less = needed & carried.get(storage.oid, frozenset()) - storage.identity.columns
+        if less:
+            names = ", ".join(identifier(one) for one in sorted(less))
             yield (
                 f"{locate(schema, table.name)}: the replica identity of table {storage.name} no "
-                f"longer carries {names}: ALTER TABLE {identifier(storage.name.schema)}."
-                f"{identifier(storage.name.name)} REPLICA IDENTITY FULL, and start flusso again"
+                f"longer carries {names}: {full_identity(storage.name)}, and start flusso again"
             )
 
 

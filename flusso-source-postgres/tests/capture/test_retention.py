@@ -79,19 +79,22 @@ async def test_a_long_backfill_holds_back_neither_wal_nor_vacuum(shop: Shop) -> 
     shop.sql("CREATE TABLE busy (a int PRIMARY KEY, b text)")
     shop.sql("INSERT INTO users SELECT g FROM generate_series(1, 200) g")
     options = PostgresOptions.model_validate({"connection_url": shop.url, "slot": shop.slot})
-    async with shop.provisioned() as capture, durable(shop, capture):
-        async with PostgresBuilder(SourceContext(options, (SCHEMA,))) as builder:
-            after: Key | None = None
-            for _ in range(3):
-                page = await builder.page("users", KeyRange(), after, 10)
-                after = page.cursor
-                assert after is not None
-                for _ in range(30):
-                    shop.sql("UPDATE users SET name = 'b' WHERE id = 150")
-                shop.sql(BUSY)
-                await until_let_go(shop)
-                assert shop.sql(HORIZONS) == []
-            shop.sql("VACUUM users, busy")
-            dead = "SELECT relpages FROM pg_class WHERE relname = 'busy'"
-            # Every row was deleted: vacuum could give all pages back to the system.
-            assert shop.sql(dead) == [(0,)]
+    async with (
+        shop.provisioned() as capture,
+        durable(shop, capture),
+        PostgresBuilder(SourceContext(options, (SCHEMA,))) as builder,
+    ):
+        after: Key | None = None
+        for _ in range(3):
+            page = await builder.page("users", KeyRange(), after, 10)
+            after = page.cursor
+            assert after is not None
+            for _ in range(30):
+                shop.sql("UPDATE users SET name = 'b' WHERE id = 150")
+            shop.sql(BUSY)
+            await until_let_go(shop)
+            assert shop.sql(HORIZONS) == []
+        shop.sql("VACUUM users, busy")
+        dead = "SELECT relpages FROM pg_class WHERE relname = 'busy'"
+        # Every row was deleted: vacuum could give all pages back to the system.
+        assert shop.sql(dead) == [(0,)]

@@ -134,9 +134,13 @@ async def test_the_settling_wait_is_for_writers_of_the_tables_alone(shop: Shop) 
 @pytest.mark.integration
 @pytest.mark.parametrize("overtaken", [False, True])
 async def test_a_transaction_that_straddles_the_start_is_lost_by_nobody(
-    shop: Shop, overtaken: bool
+    shop: Shop,
+    overtaken: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """H1, H2: pages have what was written until the source had settled, the stream the rest."""
+    monkeypatch.setattr(visibility, "_EXPLAIN_SETTLING_AFTER", 0.1)
     shop.sql("CREATE TABLE products (id bigint PRIMARY KEY, name text)")
     products = replace(SCHEMA, index="products", table=TableName("public", "products"), fields=())
     async with shop.provisioned(products):
@@ -144,15 +148,21 @@ async def test_a_transaction_that_straddles_the_start_is_lost_by_nobody(
     with psycopg.connect(shop.url) as straddler:
         straddler.execute("INSERT INTO users VALUES (1)")
         async with shop.provisioned(SCHEMA, products) as capture, shop.live(capture) as received:
-            settled = asyncio.create_task(capture.wait_settled())
+
+            async def read_page() -> set[str]:
+                await capture.wait_settled()
+                return {str(key) for (key,) in shop.sql("SELECT id FROM users")}
+
+            reading = asyncio.create_task(read_page())
+            async with asyncio.timeout(10):
+                while "which wrote to public.users" not in caplog.text:
+                    await asyncio.sleep(0.01)
             if overtaken:
                 shop.sql("INSERT INTO users VALUES (2)")
             straddler.execute("INSERT INTO users VALUES (3)")
-            assert not settled.done()
             straddler.commit()
             async with asyncio.timeout(10):
-                await settled
-            page = {str(key) for (key,) in shop.sql("SELECT id FROM users")}
+                page = await reading
             shop.sql("INSERT INTO users VALUES (4)")
             last = Change(USERS, Operation.UPSERT, None, {"id": "4"})
             await received.until(lambda got: last in got.changes)
