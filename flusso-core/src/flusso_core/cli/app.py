@@ -39,6 +39,9 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "plugins": LazyCommand(
         "flusso_core.cli.plugins", "List, show and check installed plugins, and begin new ones."
     ),
+    "quarantine": LazyCommand(
+        "flusso_core.cli.quarantine", "List, show and drop refused documents that sinks keep."
+    ),
     "run": LazyCommand("flusso_core.cli.run", "Fill the indexes, then keep them in step."),
     "sample": LazyCommand(
         "flusso_core.cli.sample", "Build documents and print them, without writing any."

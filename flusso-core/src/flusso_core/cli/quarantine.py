@@ -1,0 +1,226 @@
+"""`flusso quarantine`: refused documents that the sinks keep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+
+import click
+
+from flusso_core.cli.console import print_json, print_line, print_table
+from flusso_core.cli.deployment import DeploymentArguments, deployment_options, overrides_of
+from flusso_core.cli.exits import ExitCode
+from flusso_core.cli.options import format_option, option, session_of, verbosity
+
+if TYPE_CHECKING:
+    from flusso_core.model import JsonValue, QuarantinedDocument
+    from flusso_core.pipeline import Plan
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+_REASON_WIDTH = 100
+_ENTRY = "{sink, index, id, reason, bytes, time, attempts"
+
+
+class QuarantineArguments(DeploymentArguments):
+    """What the flags of all its subcommands say."""
+
+    sink: str | None
+    output: str
+
+
+class OneArguments(QuarantineArguments):
+    """Which document is meant."""
+
+    index: str
+    identity: str
+
+
+class SomeArguments(QuarantineArguments):
+    """Which documents are meant: those named, or all."""
+
+    index: str
+    identities: tuple[str, ...]
+    every: bool
+
+
+@click.group()
+def command() -> None:
+    """List, show and drop refused documents that sinks keep.
+
+    With on_error = "skip" a document that a sink refuses is kept there. It leaves by itself when a
+    later build of it is taken, or its row is gone.
+    """
+
+
+def _shared(decorated: CommandT) -> CommandT:
+    """Give a subcommand the flags of `QuarantineArguments`."""
+    only_sink = option("--sink", metavar="NAME", help="Only what this sink keeps.")
+    return only_sink(deployment_options(format_option(verbosity(decorated))))
+
+
+@command.command(name="list", epilog=f"\b\nJSON: {{version: 1, documents: [{_ENTRY}}}]}}")
+@option("--index", metavar="NAME", help="Only documents of this index.")
+@_shared
+@click.pass_context
+def list_documents(
+    context: click.Context, index: str | None, **given: Unpack[QuarantineArguments]
+) -> ExitCode:
+    """List refused documents, the last refused first."""
+    found = [
+        (sink, entry)
+        for sink, entry in asyncio.run(_read(_planned(context, given), given["sink"]))
+        if index is None or entry.index == index
+    ]
+    if given["output"] == "json":
+        print_json({"documents": [_as_json(sink, entry) for sink, entry in found]})
+    elif found:
+        print_table(
+            ("SINK", "INDEX", "ID", "TIME", "ATTEMPTS", "REASON"),
+            [
+                (
+                    sink,
+                    entry.index,
+                    _id(entry),
+                    entry.time,
+                    str(entry.attempts),
+                    _shortened(entry.reason),
+                )
+                for sink, entry in found
+            ],
+        )
+    elif session_of(context).verbosity >= 0:
+        _tell("no refused document is kept")
+    return ExitCode.OK
+
+
+@command.command(epilog=f"\b\nJSON: {{version: 1, documents: [{_ENTRY}, body or null}}]}}")
+@click.argument("index", metavar="INDEX")
+@click.argument("identity", metavar="ID")
+@_shared
+@click.pass_context
+def show(context: click.Context, **given: Unpack[OneArguments]) -> ExitCode:
+    """Show a refused document: why it was refused, and its body as it was."""
+    found = [
+        (sink, entry)
+        for sink, entry in asyncio.run(_read(_planned(context, given), given["sink"]))
+        if (entry.index, _id(entry)) == (given["index"], given["identity"])
+    ]
+    if given["output"] == "json":
+        print_json(
+            {"documents": [{**_as_json(sink, entry), "body": entry.body} for sink, entry in found]}
+        )
+    else:
+        for sink, entry in found:
+            print_line((f"{entry.index}/{_id(entry)}", "bold"), f" in the quarantine of {sink}")
+            print_line(f"refused {entry.attempts} times, last on {entry.time}")
+            print_line(entry.reason)
+            print_line(_body_text(entry))
+    if not found:
+        _tell(f"no refused document {given['identity']} of {given['index']} is kept")
+        return ExitCode.FAILURE
+    return ExitCode.OK
+
+
+@command.command(epilog="\b\nJSON: {version: 1, dropped}")
+@click.argument("index", metavar="INDEX")
+@click.argument("identities", metavar="[ID]...", nargs=-1)
+@option("--all", "every", is_flag=True, help="Every document of the index.")
+@_shared
+@click.pass_context
+def drop(context: click.Context, **given: Unpack[SomeArguments]) -> ExitCode:
+    """Forget refused documents. Their rows and the index stay as they are."""
+    index, identities = given["index"], set(given["identities"])
+    if given["every"] == bool(identities):
+        raise click.UsageError("name the documents to drop, or give --all")
+
+    def wanted(entry: QuarantinedDocument) -> bool:
+        return entry.index == index and (given["every"] or _id(entry) in identities)
+
+    planned = _planned(context, given)
+    dropped = asyncio.run(_drop(planned, given["sink"], wanted))
+    absent = sorted(identities - {_id(entry) for entry in dropped})
+    if given["output"] == "json":
+        print_json({"dropped": len(dropped)})
+    elif session_of(context).verbosity >= 0:
+        _tell(f"dropped {len(dropped)}")
+    if absent:
+        _tell(f"of {index} these were not kept: {', '.join(absent)}")
+        return ExitCode.FAILURE
+    return ExitCode.OK
+
+
+def _planned(context: click.Context, given: QuarantineArguments) -> Plan:
+    from flusso_core.cli.compiling import read
+    from flusso_core.cli.console import stderr
+    from flusso_core.observe.logging import configure_logging
+    from flusso_core.pipeline import plan
+
+    configure_logging(stderr(), session_of(context).verbosity)
+    planned = plan(read(given), overrides_of(given))
+    if given["sink"] is not None and given["sink"] not in planned.sinks:
+        known = ", ".join(planned.sinks)
+        raise click.UsageError(f"the deployment has no sink {given['sink']!r}. It has: {known}")
+    return planned
+
+
+async def _read(planned: Plan, only: str | None) -> list[tuple[str, QuarantinedDocument]]:
+    found: list[tuple[str, QuarantinedDocument]] = []
+    for name in _names(planned, only):
+        async with planned.make_sink(name) as sink:
+            found += [(name, entry) async for entry in sink.quarantined()]
+    return found
+
+
+async def _drop(
+    planned: Plan, only: str | None, wanted: Callable[[QuarantinedDocument], bool]
+) -> list[QuarantinedDocument]:
+    dropped: list[QuarantinedDocument] = []
+    for name in _names(planned, only):
+        async with planned.make_sink(name) as sink:
+            entries = [entry async for entry in sink.quarantined() if wanted(entry)]
+            await sink.drop_quarantined(entries)
+            dropped += entries
+    return dropped
+
+
+def _names(planned: Plan, only: str | None) -> Sequence[str]:
+    return list(planned.sinks) if only is None else [only]
+
+
+def _id(entry: QuarantinedDocument) -> str:
+    from flusso_core.model import document_id_text
+
+    return document_id_text(entry.key)
+
+
+def _as_json(sink: str, entry: QuarantinedDocument) -> Mapping[str, JsonValue]:
+    return {
+        "sink": sink,
+        "index": entry.index,
+        "id": _id(entry),
+        "reason": entry.reason,
+        "bytes": entry.size,
+        "time": entry.time,
+        "attempts": entry.attempts,
+    }
+
+
+def _body_text(entry: QuarantinedDocument) -> str:
+    if entry.body is not None:
+        return entry.body
+    return "a deletion" if entry.size is None else f"its {entry.size} bytes were too large to keep"
+
+
+def _shortened(reason: str) -> str:
+    one_line = " ".join(reason.split())
+    if len(one_line) <= _REASON_WIDTH:
+        return one_line
+    return one_line[: _REASON_WIDTH - 1] + "…"
+
+
+def _tell(message: str) -> None:
+    from flusso_core.cli.console import stderr
+
+    stderr().print(message)

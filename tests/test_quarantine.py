@@ -1,0 +1,143 @@
+"""Refused documents, from the row to the quarantine and out again, as a user sees them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opensearchpy import OpenSearch, TransportError
+
+from flusso_sandbox.compare import exact_client
+from flusso_sandbox.endpoints import OpenSearchEndpoint
+
+from .shop_deployment import FLUSSO, Connection, Flusso, wait_until
+
+pytestmark = pytest.mark.integration
+
+CONFIG = """
+on_error = "skip"
+
+[source]
+type = "postgres"
+connection_url = { env = "DATABASE_URL" }
+
+[sinks.search]
+type = "opensearch"
+url = { env = "OPENSEARCH_URL" }
+number_of_replicas = 0
+
+[[index]]
+name = "hosts"
+schema = "hosts.schema.yml"
+"""
+SCHEMA = """
+version: 1
+table: hosts
+fields:
+  - custom: address
+    postgres: [text]
+    opensearch: ip
+"""
+
+
+class Hosts:
+    """A deployment that follows a table; its sink refuses addresses that are none."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], client: OpenSearch) -> None:
+        self._client = client
+        self._folder = folder
+        self._environment = environment
+        self.running = Flusso("run", folder=folder, environment=environment)
+
+    def flusso(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """What a command prints."""
+        return subprocess.run(
+            [str(FLUSSO), *arguments],
+            cwd=self._folder,
+            env={"PATH": "/usr/bin:/bin", **self._environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def count(self) -> int:
+        """How many documents the quarantine has, asked without flusso; -1: it is being made."""
+        index = f"{self._environment['FLUSSO_INDEX_PREFIX']}flusso_quarantine"
+        try:
+            answer = self._client.count(index=index, params={"ignore_unavailable": "true"})
+        except TransportError:
+            return -1
+        return int(answer["count"])
+
+    def kept(self) -> list[dict[str, Any]]:
+        """What `flusso quarantine list` says."""
+        done = self.flusso("quarantine", "list", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert answer["version"] == 1
+        documents: list[dict[str, Any]] = answer["documents"]
+        return documents
+
+
+@pytest.fixture
+def hosts(
+    connection: Connection,
+    postgres_database: str,
+    opensearch_server: OpenSearchEndpoint,
+    opensearch_prefix: str,
+    tmp_path: Path,
+) -> Iterator[Hosts]:
+    connection.execute("CREATE TABLE hosts (id text PRIMARY KEY, address text)")
+    connection.execute("INSERT INTO hosts VALUES ('a', '10.0.0.1'), ('b', 'nowhere')")
+    (tmp_path / "hosts.schema.yml").write_text(SCHEMA)
+    (tmp_path / "flusso.toml").write_text(CONFIG)
+    slot = opensearch_prefix.replace("-", "_")
+    environment = {
+        "DATABASE_URL": postgres_database,
+        "OPENSEARCH_URL": opensearch_server.url,
+        "FLUSSO_INDEX_PREFIX": opensearch_prefix,
+        "FLUSSO_SLOT": slot,
+        "FLUSSO_PUBLICATION": slot,
+    }
+    with exact_client(opensearch_server.url) as client:
+        hosts = Hosts(tmp_path, environment, client)
+        try:
+            yield hosts
+        finally:
+            hosts.running.kill()
+            print(hosts.running.output)  # noqa: T201
+
+
+def test_a_refused_document_is_kept_shown_and_leaves_when_its_row_is_mended(
+    connection: Connection, hosts: Hosts
+) -> None:
+    """D3: while the run goes on."""
+    wait_until(lambda: hosts.count() == 1, 60, "it is in the quarantine")
+    (entry,) = hosts.kept()
+    assert (entry["sink"], entry["index"], entry["id"]) == ("search", "hosts", "b")
+    assert "nowhere" in entry["reason"]
+    shown = hosts.flusso("quarantine", "show", "hosts", "b")
+    assert shown.returncode == 0
+    assert '{"address":"nowhere"}' in shown.stdout
+    assert "hosts/b in the quarantine of search" in shown.stdout
+    assert "b " in hosts.flusso("quarantine", "list", "--index", "hosts").stdout
+    assert hosts.flusso("quarantine", "list", "--index", "others").stdout == ""
+    connection.execute("UPDATE hosts SET address = '10.0.0.2' WHERE id = 'b'")
+    wait_until(lambda: hosts.count() == 0, 30, "it has left")
+    assert hosts.flusso("quarantine", "show", "hosts", "b").returncode == 1
+    connection.execute("INSERT INTO hosts VALUES ('c', '?'), ('d', '?'), ('e', '?')")
+    wait_until(lambda: hosts.count() == 3, 30, "three more")
+    done = hosts.flusso("quarantine", "drop", "hosts", "c", "x", "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"version": 1, "dropped": 1})
+    assert "these were not kept: x" in done.stderr
+    assert hosts.flusso("quarantine", "drop", "hosts").returncode == 2
+    assert hosts.flusso("quarantine", "drop", "hosts", "--all").returncode == 0
+    assert hosts.kept() == []
+    hosts.running.signal(signal.SIGTERM)
+    assert hosts.running.wait(30) == 0
