@@ -93,6 +93,12 @@ def imported_by(*args: str, path: Path) -> set[str]:
         ["--help"],
         ["--version"],
         ["run", "--help"],
+        ["check", "--help"],
+        ["sample", "--help"],
+        ["mapping", "--help"],
+        ["init", "--help"],
+        ["migrate", "pgsync", "--help"],
+        ["plugins", "new", "--help"],
         ["plugins", "list"],
         ["plugins", "list", "--format", "json"],
     ],
@@ -139,6 +145,36 @@ def test_completion_knows_options_and_commands() -> None:
     complete = ShellComplete(app, {}, "flusso", "_FLUSSO_COMPLETE")
     assert "plugins" in [item.value for item in complete.get_completions([], "p")]
     assert "--queue-capacity" in [item.value for item in complete.get_completions(["run"], "--q")]
+
+
+def test_completion_knows_types_of_plugins_and_names_of_indexes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = ShellComplete(app, {}, "flusso", "_FLUSSO_COMPLETE")
+
+    def completed(*args: str, incomplete: str) -> list[str]:
+        return [item.value for item in complete.get_completions(list(args), incomplete)]
+
+    assert completed("plugins", "show", incomplete="mem") == ["memory"]
+    monkeypatch.chdir(tmp_path)
+    assert completed("sample", incomplete="") == []
+    (tmp_path / "flusso.toml").write_text('[[index]]\nname = "users"\n[[index]]\nname = "uses"\n')
+    assert completed("sample", incomplete="u") == ["users", "uses"]
+    (tmp_path / "other.toml").write_text('[[index]]\nname = "orders"\n')
+    assert completed("mapping", "--config", "other.toml", incomplete="") == ["orders"]
+    (tmp_path / "flusso.toml").write_text("[[index")
+    assert completed("mapping", incomplete="") == []
+
+
+def test_a_variable_means_the_same_to_every_command() -> None:
+    """It is named after the flag alone, so that flags of one name have one meaning."""
+    meanings: dict[str, set[str]] = {}
+    for _, command in ALL:
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.envvar:
+                kind = f"{parameter.type.name} {parameter.metavar} {parameter.is_flag}"
+                meanings.setdefault(str(parameter.envvar), set()).add(kind)
+    assert {name: kinds for name, kinds in meanings.items() if len(kinds) > 1} == {}
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

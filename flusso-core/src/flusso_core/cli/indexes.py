@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from flusso_core.cli.deployment import CONFIG
+
 if TYPE_CHECKING:
     from flusso_core.config import Deployment
 
-index_argument = click.argument("index", metavar="INDEX")
+
+def _complete_index(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Names of indexes in the configuration; none where it cannot be read."""
+    try:
+        with open(context.params.get("config") or CONFIG, "rb") as file:  # noqa: PTH123
+            tables = tomllib.load(file)["index"]
+        names = [str(table["name"]) for table in tables]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+index_argument = click.argument("index", metavar="INDEX", shell_complete=_complete_index)
 
 
 def only(deployment: Deployment, name: str) -> Deployment:

@@ -53,9 +53,9 @@ class InitArguments(TypedDict):
     table: str
     config: Path
     index: str | None
-    source: str
+    source_type: str
     connection_variable: str
-    sink: str
+    sink_type: str
 
 
 @click.command()
@@ -63,7 +63,7 @@ class InitArguments(TypedDict):
 @config_option
 @option("--index", metavar="NAME", help="Name of the index; the table's, where left out.")
 @option(
-    "--source",
+    "--source-type",
     metavar="TYPE",
     default="postgres",
     show_default=True,
@@ -77,7 +77,7 @@ class InitArguments(TypedDict):
     help="The environment variable that holds the database's URL; its name is written, not it.",
 )
 @option(
-    "--sink",
+    "--sink-type",
     metavar="TYPE",
     default="stdout",
     show_default=True,
@@ -102,9 +102,9 @@ def command(context: click.Context, **given: Unpack[InitArguments]) -> None:
     configure_logging(console, session_of(context).verbosity)
     config = given["config"]
     refuse_existing(config)
-    capture = load_capture(given["source"])
+    capture = load_capture(given["source_type"])
     builder = load_builder(capture.default_builder or capture.name)
-    sink = _sink_text(given["sink"], load_sink(given["sink"]).options.model_fields)
+    sink = _sink_text(given["sink_type"], load_sink(given["sink_type"]).options.model_fields)
     tables = asyncio.run(read_catalogue(builder, given["connection_variable"]))
     root = _root(given["table"], tables)
     index = _index_name(given["index"] or root.name.name)

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 CONFIGURED = (Kind.CAPTURE, Kind.BUILDER, Kind.SINK, Kind.QUEUE)
 
 
+def _complete_type(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    found = {info.name for info in discover() if info.kind in CONFIGURED}
+    return sorted(name for name in found if name.startswith(incomplete))
+
+
 @click.group()
 def command() -> None:
     """List, show and check installed plugins, and begin new ones."""
@@ -67,7 +72,7 @@ def list_plugins(output: str) -> None:
         "                  options: [{name, type, required, default, help}]}]}"
     )
 )
-@click.argument("name", metavar="TYPE")
+@click.argument("name", metavar="TYPE", shell_complete=_complete_type)
 @option(
     "--kind",
     type=click.Choice([kind.value for kind in CONFIGURED]),
