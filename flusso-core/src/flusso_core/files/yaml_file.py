@@ -144,7 +144,7 @@ class _Reader:
     def _mapping(self, node: Any, path: Path, depth: int) -> dict[str, JsonValue]:
         found: dict[str, JsonValue] = {}
         for key, value in node.value:
-            name: str | None = key.value if key.id == "scalar" else None
+            name: str | None = _joined(key.value) if key.id == "scalar" else None
             if name is None or key.tag != _TAG + "str":
                 merge = "merge keys are not supported"
                 self._problem(
@@ -161,7 +161,7 @@ class _Reader:
         return found
 
     def _scalar(self, node: Any, path: Path) -> JsonValue:
-        text: str = node.value
+        text = _joined(node.value)
         match node.tag.removeprefix(_TAG):
             case "str" | "timestamp" | "value" | "merge":
                 return text
@@ -179,6 +179,13 @@ class _Reader:
 
     def _problem(self, message: str, path: Path, node: Any) -> None:
         self.problems.append(Problem(message, path, _mark(node.start_mark)))
+
+
+def _joined(text: str) -> str:
+    r"""The text with surrogates joined: JSON writes some characters as two, `\ud83d\ude00`."""
+    if not any("\ud800" <= char <= "\udfff" for char in text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _integer(text: str) -> JsonValue:

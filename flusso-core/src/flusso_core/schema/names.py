@@ -33,8 +33,8 @@ def identifier(text: str) -> str:
     """
     name = text.strip()
     if len(name) >= 2 and name[0] == name[-1] == '"':
-        exact = name[1:-1].replace('""', "\0").replace('"', "\1").replace("\0", '"')
-        if "\1" in exact or not exact:
+        exact = name[1:-1].replace('""', '"')
+        if '"' in name[1:-1].replace('""', "") or not exact:
             raise name_error("a quoted name is not empty, and doubles the quotes inside it")
     elif _UNQUOTED.fullmatch(name):
         exact = name.lower()
