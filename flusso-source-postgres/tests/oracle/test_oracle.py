@@ -44,6 +44,7 @@ async def test_random_documents_equal_the_database(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
 async def test_random_documents_equal_the_database_for_as_long_as_told(
     postgres_server: PostgresEndpoint,
 ) -> None:
