@@ -104,7 +104,7 @@ class Writer:
             (6, self._deleted),
             (2, self._replaced),
             (2, self._swept),
-            (1, self._truncated),
+            (3, self._truncated),
         ]
         ((_, way),) = random.choices(ways, [weight for weight, _ in ways])
         yield from way(table)
