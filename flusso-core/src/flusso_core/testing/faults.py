@@ -103,6 +103,10 @@ class FaultPlan:
         self._script = script
         self._poison = poison
 
+    def replace(self, script: Mapping[Fault, Collection[int]]) -> None:
+        """Go on by another script; occasions are counted on."""
+        self._script = script
+
     def source(self) -> None:
         """For `MemoryCapture` and `MemoryBuilder`.
 
