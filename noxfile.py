@@ -116,6 +116,9 @@ def types(session: nox.Session) -> None:
     for package in PACKAGES:
         session.run("mypy", f"{package}/src", f"{package}/tests")
     session.run("mypy", "noxfile.py", "tools", *existing("tests", "benchmarks"))
+    for example in sorted(ROOT.glob("examples/plugins/*")):
+        folders = (str(example / "src"), str(example / "tests"))
+        session.run("mypy", *folders, env={"MYPYPATH": folders[0]})
     session.run("pyright", f"--pythonpath={session.bin}/python")
 
 
@@ -183,7 +186,7 @@ def docs(session: nox.Session) -> None:
         "README.md",
         "CONTRIBUTING.md",
         "docs",
-        *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("examples/*/README.md"))),
+        *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("examples/**/README.md"))),
         *(f"{package}/README.md" for package in PACKAGES),
         *(f"{package}/src" for package in PACKAGES),
     )

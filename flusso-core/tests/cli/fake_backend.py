@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from flusso_core.catalogue import CatalogueColumn, CatalogueTable
 from flusso_core.config import Secret
 from flusso_core.errors import SinkUnavailable, SourceFatal
 from flusso_core.hookspecs import (
@@ -22,12 +23,14 @@ from flusso_core.hookspecs import (
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Sink
 from flusso_core.model import (
     Document,
+    FieldType,
     Finding,
     FlushReport,
     IndexMapping,
     JsonValue,
     Removal,
     Severity,
+    TableName,
 )
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.testing import (
@@ -62,7 +65,8 @@ class SinkOptions(BaseModel):
 
 
 class PlainOptions(BaseModel):
-    pass
+    file: str = Field(description="Where lines go.")
+    token: Secret
 
 
 class FakeCapture(MemoryCapture):
@@ -130,7 +134,9 @@ def flusso_capture() -> CapturePlugin:
 
 @hookimpl
 def flusso_builder() -> BuilderPlugin:
-    return BuilderPlugin(name="fake", options=SourceOptions, create=_create_builder)
+    return BuilderPlugin(
+        name="fake", options=SourceOptions, create=_create_builder, introspect=_introspect
+    )
 
 
 @hookimpl
@@ -171,6 +177,15 @@ def _create_capture(context: SourceContext[SourceOptions]) -> ChangeCapture:
 def _create_builder(context: SourceContext[SourceOptions]) -> DocumentBuilder:
     _fill(context.options)
     return MemoryBuilder(DATABASE, index=context.schemas[0].index)
+
+
+async def _introspect(_: SourceContext[SourceOptions]) -> Sequence[CatalogueTable]:
+    key = CatalogueColumn("key", "text", FieldType.KEYWORD, required=True)
+    name = CatalogueColumn("name", "text", FieldType.TEXT)
+    return [
+        CatalogueTable(TableName("public", "parents"), (key, name), ("key",)),
+        CatalogueTable(TableName("old", "parents"), (key, name), ("key",)),
+    ]
 
 
 def _fill(options: SourceOptions) -> None:

@@ -115,7 +115,7 @@ def test_the_mapping_needs_neither_source_nor_sink(place: Place) -> None:
 
 
 def test_the_mapping_as_json_has_each_sinks_definition(place: Place) -> None:
-    place.more = '[sinks.lines]\ntype = "plain"\n'
+    place.more = '[sinks.lines]\ntype = "plain"\nfile = "x"\ntoken = "y"\n'
     place.write()
     content = json.loads(place.run("mapping", "parents", "--format", "json").stdout)
     assert content["version"] == 1

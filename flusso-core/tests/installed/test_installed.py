@@ -26,6 +26,7 @@ BACKENDS = {
     "flusso-sink-opensearch": {("sink", "opensearch")},
     "flusso-sink-stdout": {("sink", "stdout")},
 }
+OURS = ("flusso-core", "flusso-sandbox", *BACKENDS)
 CORE = {("queue", "memory"), ("queue", "sqlite")}
 
 SINK = """
@@ -62,6 +63,8 @@ class Venv:
         uv(
             *("pip", "install", "--quiet", f"--python={self.folder}", f"--find-links={wheels}"),
             *((f"--constraint={constraint}",) if constraint else ()),
+            # Else uv may take wheels of an earlier build from its cache: they have one version.
+            *(f"--refresh-package={name}" for name in OURS),
             *what,
             *(part for path in editable for part in ("--editable", path)),
         )
@@ -165,8 +168,7 @@ def test_everything_together_and_the_versions_of_all(install: Install) -> None:
     assert venv.types() == CORE.union(*BACKENDS.values())
     assert set(venv.checked().values()) == {None}
     versions = venv.run("--version").stdout.splitlines()
-    names = {"flusso-core", "flusso-sandbox", *BACKENDS}
-    assert {line.split()[0] for line in versions} == names
+    assert {line.split()[0] for line in versions} == set(OURS)
     assert venv.run("demo", "--help").returncode == 0
 
 

@@ -156,12 +156,21 @@ def _index_name(name: str) -> str:
 
 
 def _sink_text(kind: str, options: Mapping[str, FieldInfo]) -> str:
-    """The table of a sink; what it cannot do without is read from variables."""
+    """The table of a sink, with what it cannot do without.
+
+    What may be a secret is read from a variable; anything else is left to whoever edits the file.
+    """
+    from flusso_core.cli.plugin_options import REFERENCE, type_text
+
     if kind == "stdout":
         return STDOUT_TEMPLATE
-    lines = ["[sinks.search]", f'type = "{kind}"']
+    lines = ["[sinks.target]", f'type = "{kind}"']
     for name, field in options.items():
-        if field.is_required():
+        if not field.is_required():
+            continue
+        if REFERENCE in type_text(field.annotation):
             variable = f"{kind}_{name}".upper().replace("-", "_")
             lines.append(f'{name} = {{ env = "{variable}" }}')
+        else:
+            lines.append(f"# {name} = (required) {field.description or ''}".rstrip())
     return "\n".join(lines) + "\n"

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from flusso_core.model import JsonValue
 
+REFERENCE = '{ env = "VARIABLE" }'
+"""How the type of an option that may be read from a variable is told."""
+
 _NAMES: Mapping[object, str] = {
     bool: "boolean",
     int: "integer",
@@ -135,7 +138,7 @@ def type_text(annotation: Any) -> str:
 
 def _class_text(annotation: type) -> str:
     if issubclass(annotation, Secret):
-        return 'string | { env = "VARIABLE" }'
+        return f"string | {REFERENCE}"
     if issubclass(annotation, Enum):
         return " | ".join(json.dumps(member.value) for member in annotation)
     if issubclass(annotation, SecretStr):
