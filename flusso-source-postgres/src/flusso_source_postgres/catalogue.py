@@ -1,4 +1,4 @@
-"""What the database's catalogue says about tables and publications, one query a question.
+"""What the database's catalogue says about tables, one query a question.
 
 ```python
 tables = await read_tables(connection, [TableName("public", "orders")])
@@ -159,38 +159,6 @@ class Table:
         return next((column for column in self.columns if column.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A table as a publication publishes it.
-
-    Attributes:
-        columns: the columns that are published.
-        row_filter: a condition on its rows, as SQL.
-    """
-
-    columns: frozenset[str]
-    row_filter: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A publication and what it publishes.
-
-    Attributes:
-        operations: which of insert, update, delete, truncate it publishes.
-        via_root: changes of a partition are published as the partitioned table's.
-        members: each published table; with `via_root` partitioned tables instead of partitions.
-        owned: the role may ALTER it.
-    """
-
-    name: str
-    all_tables: bool
-    operations: frozenset[str]
-    via_root: bool
-    members: Mapping[TableName, Member]
-    owned: bool
-
-
 _TABLES: LiteralString = """
 SELECT n.nspname, c.relname, c.oid, c.relkind::text, c.relpersistence = 'p',
        pg_catalog.has_schema_privilege(n.oid, 'USAGE')
@@ -283,17 +251,6 @@ WHERE i.indrelid = ANY(%s::oid[]) AND i.indisprimary AND key.place <= i.indnkeya
 GROUP BY i.indrelid
 """
 
-_PUBLICATION: LiteralString = """
-SELECT p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
-       pg_catalog.pg_has_role(p.pubowner, 'USAGE')
-FROM pg_catalog.pg_publication p WHERE p.pubname = %s
-"""
-
-_MEMBERS: LiteralString = """
-SELECT t.schemaname, t.tablename, t.attnames::text[], t.rowfilter
-FROM pg_catalog.pg_publication_tables t WHERE t.pubname = %s
-"""
-
 
 async def read_tables(
     connection: Connection, names: Iterable[TableName]
@@ -305,13 +262,13 @@ async def read_tables(
     """
     wanted = sorted(set(names))
     schemas, relations = [name.schema for name in wanted], [name.name for name in wanted]
-    rows = await _query(connection, _TABLES, [schemas, relations])
+    rows = await query(connection, _TABLES, [schemas, relations])
     oids = [row[2] for row in rows]
-    storages = await _query(connection, _STORAGE, [oids])
+    storages = await query(connection, _STORAGE, [oids])
     stored = [row[3] for row in storages]
-    columns = _by_first(await _query(connection, _COLUMNS, [oids + stored]))
-    indexes = _by_first(await _query(connection, _INDEXES, [oids + stored]))
-    keys = {row[0]: tuple(row[1]) for row in await _query(connection, _PRIMARY_KEYS, [oids])}
+    columns = _by_first(await query(connection, _COLUMNS, [oids + stored]))
+    indexes = _by_first(await query(connection, _INDEXES, [oids + stored]))
+    keys = {row[0]: tuple(row[1]) for row in await query(connection, _PRIMARY_KEYS, [oids])}
     leaves = _by_first(storages)
     return {
         (name := TableName(schema, relation)): Table(
@@ -334,40 +291,19 @@ async def read_tables(
     }
 
 
-async def read_publication(connection: Connection, name: str) -> Publication | None:
-    """Read a publication with its tables; `None` where there is none of that name.
-
-    Raises:
-        SourceUnavailable: the connection was lost.
-    """
-    rows = await _query(connection, _PUBLICATION, [name])
-    if not rows:
-        return None
-    all_tables, *published, via_root, owned = rows[0]
-    operations = ("insert", "update", "delete", "truncate")
-    return Publication(
-        name=name,
-        all_tables=all_tables,
-        operations=frozenset(
-            operation for operation, on in zip(operations, published, strict=True) if on
-        ),
-        via_root=via_root,
-        members={
-            TableName(schema, table): Member(frozenset(columns or ()), row_filter)
-            for schema, table, columns, row_filter in await _query(connection, _MEMBERS, [name])
-        },
-        owned=owned,
-    )
-
-
 def server_version(connection: Connection) -> int:
     """The server's version as `server_version_num` spells it: 150010 is 15.10."""
     return connection.info.server_version
 
 
-async def _query(
+async def query(
     connection: Connection, sql: LiteralString, parameters: Sequence[Any]
 ) -> list[TupleRow]:
+    """Ask the catalogue one question.
+
+    Raises:
+        SourceUnavailable: the connection was lost.
+    """
     try:
         cursor = await connection.execute(sql, parameters)
         return await cursor.fetchall()

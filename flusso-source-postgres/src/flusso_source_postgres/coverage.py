@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from flusso_core.model import Finding, Severity, TableName
 from flusso_source_postgres.catalogue import (
-    Publication,
     RelationKind,
     Storage,
     Table,
 )
 from flusso_source_postgres.needs import Need
 from flusso_source_postgres.options import PostgresOptions
+from flusso_source_postgres.publication import Publication
 from flusso_source_postgres.server import Server, drop_slot
 from flusso_source_postgres.sql.text import identifier, table_name
 

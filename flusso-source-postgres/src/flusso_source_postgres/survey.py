@@ -7,16 +7,12 @@ from dataclasses import dataclass
 
 from flusso_core.model import Finding, Severity, UnfitIndex
 from flusso_core.schema.model import IndexSchema
-from flusso_source_postgres.catalogue import (
-    Publication,
-    RelationKind,
-    read_publication,
-    read_tables,
-)
+from flusso_source_postgres.catalogue import RelationKind, read_tables
 from flusso_source_postgres.coverage import Plan, plan
 from flusso_source_postgres.fitness import Tables, unfit_for_faults
 from flusso_source_postgres.needs import Need, read_needs
 from flusso_source_postgres.options import PostgresOptions
+from flusso_source_postgres.publication import Publication, read_publication
 from flusso_source_postgres.server import (
     Server,
     Slot,
