@@ -32,7 +32,9 @@ NAMES = sorted({*MODELS, *(key for model in MODELS.values() for key in model.mod
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 ) | st.sampled_from(["id", "a", "eq", "in", "between", "long", '"A b"', "x.y", "desc", "trim"])
-KEYS = st.sampled_from([*NAMES, "raw", "op", "left_key", "right_key", "direction", "<<", "when"])
+KEYS = st.sampled_from(
+    [*NAMES, "raw", "op", "left_key", "right_key", "direction", "<<", "when", "name", "type"]
+)
 VALUES: st.SearchStrategy[JsonValue] = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),

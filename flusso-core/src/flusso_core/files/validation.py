@@ -190,8 +190,8 @@ def _message(
 _TYPE_ENDINGS = ("_type", "_parsing", "_parsing_size", "_from_float", "_sub_type", "_scheme")
 
 
-def _figure(bound: float) -> str:
-    return str(int(bound)) if bound == int(bound) else str(bound)
+def _figure(bound: object) -> str:
+    return str(bound).removesuffix(".0")
 
 
 def _first_word(kind: str) -> str:

@@ -184,9 +184,9 @@ class FieldReader:
             self._problems.add(path, message)
             return
         strange = [key for key in value if key not in _SIBLINGS]
-        if value.get("type") in MODELS and isinstance(value.get("name"), str):
-            message = f"a field is written type first: `{value['type']}: {value['name']}`"
-            self._problems.add(path, message)
+        kind = value.get("type")
+        if "name" in value and isinstance(kind, str) and kind in MODELS:
+            self._problems.add(path, f"a field is written type first, as in `{kind}: name`")
             return
         if not strange:
             message = "a field needs a type key, as in `keyword: name`"
