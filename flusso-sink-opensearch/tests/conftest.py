@@ -15,6 +15,7 @@ from flusso_core.model import (
     Document,
     DocumentId,
     FieldType,
+    GenerationRecord,
     IndexMapping,
     MappedField,
     Position,
@@ -92,11 +93,9 @@ class Bench:
         """A record of the index `users`."""
         return StateRecord(
             index="users",
-            generation=generation,
-            schema_hash=HASH,
             identity=StreamIdentity("7301", "shop", "flusso", "1"),
             position=Position(position, f"0/{position:X}"),
-            seeded=seeded,
+            current=GenerationRecord(generation, HASH, seeded=seeded),
         )
 
     async def get(self, key: str, index: str | None = None) -> Any:

@@ -153,7 +153,7 @@ def test_each_document_gets_its_own_fate() -> None:
         (403, "cluster_block_exception", ItemFate.THROTTLED),
         (429, "cluster_block_exception", ItemFate.THROTTLED),
         (403, "security_exception", ItemFate.FORBIDDEN),
-        (400, "index_closed_exception", ItemFate.FORBIDDEN),
+        (400, "index_closed_exception", ItemFate.MISSING),
         (400, "strict_dynamic_mapping_exception", ItemFate.REJECTED),
         (413, "document_too_large", ItemFate.REJECTED),
     ],

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flusso_core.errors import SinkFatal, SinkUnavailable
-from flusso_core.model import KeyRange, Position, RangeProgress, StateRecord, StreamIdentity
+from flusso_core.model import (
+    GenerationRecord,
+    KeyRange,
+    Position,
+    RangeProgress,
+    StateRecord,
+    StreamIdentity,
+)
 from flusso_sink_opensearch import state
 
 if TYPE_CHECKING:
@@ -139,12 +146,12 @@ async def test_of_two_runs_that_see_the_same_alias_only_one_takes_it(
     await bench.sinks[-1].renew()
 
 
-async def test_a_record_whose_index_was_never_made_is_void_without_a_word(
+async def test_a_record_whose_index_was_never_made_comes_back_without_a_word(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = await bench.sink(on_missing_index="stop")
     await sink.store_records([bench.record(1)])
-    assert await sink.load_records() == {}
+    assert await sink.load_records() == {"users": bench.record(1)}
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
@@ -163,16 +170,18 @@ async def test_records_come_back_as_they_were(bench: Bench) -> None:
     sink = await bench.users()
     full = StateRecord(
         index="users",
-        generation=1,
-        schema_hash="abc123",
         identity=StreamIdentity("7301", 'sh"op', "slot", "2"),
         position=Position(2**63 - 1, "7FFFFFFF/FFFFFFFF"),
-        seeded=False,
-        ranges=(
-            RangeProgress(KeyRange(None, ("a", 'b"\n😀')), cursor=("A", ""), done=False),
-            RangeProgress(KeyRange(("a", 'b"\n😀'), None), done=True),
+        current=GenerationRecord(
+            number=1,
+            schema_hash="abc123",
+            schema='{"a": "😀"}',
+            ranges=(
+                RangeProgress(KeyRange(None, ("a", 'b"\n😀')), cursor=("A", ""), done=False),
+                RangeProgress(KeyRange(("a", 'b"\n😀'), None), done=True),
+            ),
         ),
-        serving=3,
+        serving=GenerationRecord(3, "def", seeded=True, sweep=2, swept=1),
     )
     await sink.store_records([full])
     loaded = await sink.load_records()

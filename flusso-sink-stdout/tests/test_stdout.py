@@ -133,7 +133,7 @@ async def test_nothing_is_remembered(make_sink: MakeSink, mapping: IndexMapping)
     assert not sink.capabilities.versions
     assert await sink.acquire("a run") == 1
     assert await sink.load_records() == {}
-    assert await sink.generations(mapping) == ()
+    assert await sink.generations(mapping.index) == ()
 
 
 async def test_a_document_of_an_unknown_index_is_an_error(

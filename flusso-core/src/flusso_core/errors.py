@@ -14,7 +14,8 @@ FlussoError
 │   └── SourceFatal             retrying is no use: privilege, configuration
 ├── SinkError
 │   ├── SinkUnavailable         retryable: unreachable, throttled, 5xx
-│   └── SinkFatal               retrying is no use: authentication, bad request, lease lost
+│   ├── SinkFatal               retrying is no use: authentication, bad request, lease lost
+│   └── GenerationLost          a generation is gone; its index is filled afresh
 ├── DocumentRejected            a document was refused and the policy is to stop
 └── EngineError                 the engine cannot go on: a gap by policy, an invalid combination
 ```
@@ -95,6 +96,22 @@ class SinkUnavailable(SinkError):
 
 class SinkFatal(SinkError):
     """The destination cannot be used until someone changes something; the run stops."""
+
+
+class GenerationLost(SinkError):
+    """A generation was deleted or closed at the destination under a running flusso, and may be
+    filled afresh.
+
+    Args:
+        message: what happened.
+        index: the logical name.
+        generation: the number of the generation.
+    """
+
+    def __init__(self, message: str, *, index: str, generation: int) -> None:
+        super().__init__(message)
+        self.index = index
+        self.generation = generation
 
 
 class DocumentRejected(FlussoError):

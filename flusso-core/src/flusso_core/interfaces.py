@@ -9,7 +9,7 @@ alone, and `SourceFatal` or `SinkFatal` for what someone has to mend.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
@@ -21,6 +21,7 @@ from flusso_core.model import (
     Document,
     Finding,
     FlushReport,
+    Generation,
     IndexKeys,
     IndexMapping,
     Key,
@@ -33,6 +34,7 @@ from flusso_core.model import (
     RootTruncated,
     StateRecord,
     StreamIdentity,
+    SweepNeeded,
     UnfitIndex,
 )
 
@@ -49,6 +51,10 @@ class DocumentTransform(Protocol):
 
     def __call__(self, document: dict[str, Any], /) -> Mapping[str, Any] | None:
         """What is written instead of the document."""
+
+
+Resolved: TypeAlias = IndexKeys | RootTruncated | SweepNeeded
+"""What changes mean for an index: some keys, all of it is void, or all of it is to be read."""
 
 
 class Edge(ABC):
@@ -78,9 +84,23 @@ class Edge(ABC):
 class ChangeCapture(Edge):
     """A source's stream of committed changes.
 
-    The engine calls, in this order: `provision`, `identity` and `confirmed`; then `live` in a
-    task of its own, with `confirm`, `wait_visible` and `lag` beside it at any time.
+    The engine calls, in this order: `cover` where there are older schemas, `provision`,
+    `identity` and `confirmed`; then `live` in a task of its own, with `confirm`, `wait_visible`
+    and `lag` beside it at any time.
     """
+
+    async def cover(self, older: Sequence[str]) -> Collection[str]:
+        """Have the stream cover the tables of older schemas too, while their generations serve.
+
+        Args:
+            older: schemas in their stored form (`IndexMapping.schema`).
+
+        Returns:
+            Those that it will cover. An index that serves by another one gets no changes until
+            its new generation is filled. This capture covers none.
+        """
+        del older
+        return ()
 
     @abstractmethod
     async def provision(self, *, temporary: bool) -> None:
@@ -94,6 +114,18 @@ class ChangeCapture(Edge):
     @abstractmethod
     async def identity(self) -> StreamIdentity:
         """Which stream this is; compared with what the destinations remember."""
+
+    async def branch_point(self, timeline: str) -> Position | None:
+        """Where the history of this server left another timeline.
+
+        Up to there both are the same, so that what a destination has by then of the other one
+        is right.
+
+        Returns:
+            `None`: that timeline is not in this server's history, or this capture cannot tell.
+        """
+        del timeline
+        return None
 
     @abstractmethod
     async def confirmed(self) -> Position:
@@ -164,8 +196,22 @@ class DocumentBuilder(Edge):
     def exclude(self, index: str) -> None:  # most find out nothing that concerns one index alone
         """The index has stopped: from now on leave it out of every `resolve`. Idempotent."""
 
+    def older(self, schema: str) -> DocumentBuilder | None:
+        """A builder of the same source, not yet open, for the one index of an older schema.
+
+        It is opened where a generation of that schema still serves.
+
+        Args:
+            schema: in its stored form (`IndexMapping.schema`).
+
+        Returns:
+            `None`: this builder cannot build by it.
+        """
+        del schema
+        return None
+
     @abstractmethod
-    def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         """Stream the keys of every document that any of the changes touches, old and new.
 
         Set-based: never a query a row. A key may come more than once. Order is free.
@@ -194,6 +240,15 @@ class DocumentBuilder(Edge):
     @abstractmethod
     async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
         """Read the next `limit` root rows of the range, in key order, documents included."""
+
+    @abstractmethod
+    async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
+        """The keys of those document ids for which there is no document now.
+
+        Set-based. An id that no key is spelled by comes as a `StrayKey`; one that is a digest
+        (`document_id_text`) is compared with the digests of the keys that there are, and comes
+        as a `StrayKey` too.
+        """
 
     @abstractmethod
     async def estimate(self, index: str) -> int | None:
@@ -327,8 +382,8 @@ class Sink(Edge):
         """Make these records durable, each replacing the one of its index."""
 
     @abstractmethod
-    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
-        """The generations of this mapping that exist at the destination, in no order.
+    async def generations(self, index: str) -> Sequence[Generation]:
+        """The generations of the index that exist at the destination, of all schemas, in no order.
 
         Empty without `records`.
         """
@@ -344,8 +399,21 @@ class Sink(Edge):
         """Make searches see this generation, atomically. Idempotent."""
 
     @abstractmethod
-    async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
+    async def drop_generation(self, generation: Generation) -> None:
         """Remove a generation that serves no more. Idempotent."""
+
+    async def document_ids(
+        self, mapping: IndexMapping, generation: int
+    ) -> AsyncGenerator[Sequence[str], None]:
+        """Stream the `_id`s of a generation's documents, in chunks, in no order.
+
+        Documents that are written or deleted meanwhile may come or not; all others come. Nothing
+        comes without `records`, and every sink that has them overrides this.
+        """
+        del mapping, generation
+        nothing: Sequence[Sequence[str]] = ()
+        for ids in nothing:
+            yield ids
 
     @abstractmethod
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
@@ -360,6 +428,7 @@ class Sink(Edge):
 
         Raises:
             SinkUnavailable: the outcome of the whole flush is unknown or it failed for now.
+            GenerationLost: a generation was deleted or closed, and may be filled afresh.
             SinkFatal: it cannot succeed.
         """
 

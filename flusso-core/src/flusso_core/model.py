@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 JsonValue: TypeAlias = (
     "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
@@ -96,6 +96,8 @@ class ChangeBatch:
         committed_at: when the last commit in here happened, in seconds since the epoch.
         unfit: indexes that changes from this batch on can no longer keep right: they stop, and
             the others go on. One that is told again means nothing new.
+        unfinished: the last commit in here goes on in the next batch, also where a `position`
+            says up to where earlier ones can be confirmed.
     """
 
     changes: Sequence[Change]
@@ -103,6 +105,7 @@ class ChangeBatch:
     transactions: Sequence[int] = ()
     committed_at: float | None = None
     unfit: Sequence[UnfitIndex] = ()
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,38 @@ class RootTruncated:
     """The root table of an index was truncated: every document that it has is void."""
 
     index: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepNeeded:
+    """More documents of an index may be wrong than keys can tell: all of its rows are to be read.
+
+    Attributes:
+        index: the logical name.
+        reason: what happened, for people ("public.orders was truncated").
+    """
+
+    index: str
+    reason: str
+
+
+class StrayKey(tuple[str]):
+    """Stands for the key of a document that is known by its `_id` alone.
+
+    Either no key is spelled like that `_id`, or it is the digest of one that cannot be told from
+    it. It is never equal to a row's key.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StrayKey) and self[0] == other[0]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((StrayKey, self[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +283,14 @@ class IndexMapping:
         index: the logical name, without any prefix.
         schema_hash: changes when, and only when, the documents would.
         fields: the document's fields, in the schema's order.
+        schema: the schema itself, in a form that is stored with each generation, so that a later
+            run can go on building by it (`DocumentBuilder.older`); `None`: it cannot.
     """
 
     index: str
     schema_hash: str
     fields: tuple[MappedField, ...]
+    schema: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,28 +303,73 @@ class RangeProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """A generation that exists at a destination.
+
+    Attributes:
+        index: the logical name.
+        number: unique among the generations of the index, whatever their schemas.
+        schema_hash: of the schema that its documents are built by.
+        serves: searches see it.
+    """
+
+    index: str
+    number: int
+    schema_hash: str
+    serves: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRecord:
+    """What a destination remembers of one generation.
+
+    Attributes:
+        number: unique among the generations of the index; newer ones are higher.
+        schema_hash: of the schema that its documents are built by.
+        schema: that schema in its stored form (`IndexMapping.schema`).
+        seeded: every page of every range has landed: it has all documents.
+        sweep: the number of the sweep that was asked for last; 0: none was.
+        swept: the number of the sweep that ended last. Lower than `sweep`: not clean, and the
+            next run goes on with that sweep.
+        ranges: progress of the seed, or of the sweep `sweep`; covers the whole key space once it
+            has begun.
+    """
+
+    number: int
+    schema_hash: str
+    schema: str | None = field(default=None, repr=False)
+    seeded: bool = False
+    sweep: int = 0
+    swept: int = 0
+    ranges: tuple[RangeProgress, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether it has every document, and nothing calls for reading its rows again."""
+        return self.seeded and self.sweep == self.swept
+
+
+@dataclass(frozen=True, slots=True)
 class StateRecord:
     """What a destination remembers of one index, and by which a restart goes on.
 
     Attributes:
         index: the logical name.
-        generation: the generation that is written to.
-        schema_hash: of the schema that its documents are built by.
         identity: the stream that keeps it right.
         position: the index is right up to here (in a seed: as far as its pages have been read).
-        seeded: every page of every range has landed.
-        ranges: progress of the seed; covers the whole key space once it has begun.
-        serving: an older generation that searches see until this one is seeded.
+        current: the newest generation.
+        serving: the older one that searches see until the newest one has all documents.
+        keep: `serving` is kept when the newest one takes its place.
+        kept: generations that served once and were kept, oldest first. They get no changes.
     """
 
     index: str
-    generation: int
-    schema_hash: str
     identity: StreamIdentity
     position: Position
-    seeded: bool = False
-    ranges: tuple[RangeProgress, ...] = ()
-    serving: int | None = None
+    current: GenerationRecord
+    serving: GenerationRecord | None = None
+    keep: bool = False
+    kept: tuple[GenerationRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +453,28 @@ class Removal:
     left: str | None = None
 
 
+def key_of_id(text: str, columns: int) -> Key | None:
+    """The key of so many columns whose `document_id_text` this is.
+
+    Returns:
+        `None`: no key is spelled like that, or it is the digest of one.
+    """
+    if columns == 1:
+        key: Key = (text.removeprefix("~"),)
+    else:
+        try:
+            parts: object = json.loads(text)
+        except ValueError:
+            return None
+        if not isinstance(parts, list):
+            return None
+        texts = cast("list[object]", parts)
+        key = tuple([one for one in texts if isinstance(one, str)])
+        if not len(key) == len(texts) == columns:
+            return None
+    return key if document_id_text(key) == text else None
+
+
 def document_id_text(key: Key) -> str:
     """The `_id` of the document with this key.
 
@@ -380,6 +485,8 @@ def document_id_text(key: Key) -> str:
     """
     text = key[0] if len(key) == 1 else json.dumps(key, ensure_ascii=False, separators=(",", ":"))
     if not text or text.startswith("~"):
+        if isinstance(key, StrayKey):
+            return text
         text = "~" + text
     if len(text) > MAX_ID_BYTES // 4:
         encoded = text.encode()

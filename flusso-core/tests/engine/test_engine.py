@@ -10,7 +10,8 @@ import pytest
 
 from flusso_core.engine import Engine, RetryPolicy
 from flusso_core.errors import DocumentRejected, EngineError
-from flusso_core.model import Change, IndexKeys, IndexMapping, RootTruncated, StreamIdentity
+from flusso_core.interfaces import Resolved
+from flusso_core.model import Change, Generation, IndexMapping, RootTruncated, StreamIdentity
 from flusso_core.settings import FailurePolicies, FailurePolicy, GapPolicies, GapPolicy
 from flusso_core.testing import (
     MemoryBuilder,
@@ -54,7 +55,7 @@ async def test_once_fills_the_index_and_confirms() -> None:
     database, destination = filled(), MemoryDestination()
     await sync(database, destination)
     assert destination.search("parents") == database.documents()
-    assert destination.records["parents"].seeded
+    assert destination.records["parents"].current.seeded
     assert database.confirmed == database.head
 
 
@@ -100,9 +101,7 @@ async def test_a_truncate_while_a_seed_begins_to_serve_keeps_what_serves() -> No
     serving, truncated, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class Builder(MemoryBuilder):
-        async def resolve(
-            self, changes: Sequence[Change]
-        ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+        async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
             async for found in super().resolve(changes):
                 if isinstance(found, RootTruncated):
                     truncated.set()
@@ -114,9 +113,9 @@ async def test_a_truncate_while_a_seed_begins_to_serve_keeps_what_serves() -> No
             serving.set()
             await go_on.wait()
 
-        async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
-            assert generation != destination.serving[mapping.index], "it serves"
-            await super().drop_generation(mapping, generation)
+        async def drop_generation(self, generation: Generation) -> None:
+            assert generation.number != destination.serving[generation.index], "it serves"
+            await super().drop_generation(generation)
 
     running = Engine(MemoryCapture(database), Builder(database), {"memory": Slow(destination)})
     task = asyncio.create_task(running.run(once=True))
@@ -200,16 +199,16 @@ async def test_faults_and_kills_lose_nothing(seed: int) -> None:
     assert destination.search("parents") == database.documents()
 
 
-async def test_a_gap_fills_the_index_afresh_beside_the_old_one() -> None:
-    """H3."""
+async def test_a_gap_is_swept_in_place() -> None:
+    """H3: what the gap has hidden, deletes among it, is put right in the same generation."""
     database, destination = filled(), MemoryDestination()
     await sync(database, destination)
     database.commit(database.delete_parent("p001"))
     database.confirmed = database.head
     await sync(database, destination)
     assert destination.search("parents") == database.documents()
-    assert destination.serving["parents"] == 2
-    assert list(destination.generations) == [("parents", 2)]
+    assert list(destination.generations) == [("parents", 1)]
+    assert destination.records["parents"].current.sweep == 1
 
 
 async def test_a_gap_stops_the_run_where_the_policy_says_so() -> None:
@@ -237,7 +236,7 @@ async def test_a_refused_document_stops_the_run_unconfirmed() -> None:
     running = engine(database, MemorySink(destination, refuse=["p007"]))
     with pytest.raises(DocumentRejected, match=r"p007.*refused by the test.*on_error"):
         await running.run(once=True)
-    assert not destination.records["parents"].seeded
+    assert not destination.records["parents"].current.seeded
 
 
 async def test_a_refused_document_is_quarantined_and_delays_nothing() -> None:

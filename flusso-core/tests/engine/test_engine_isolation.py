@@ -10,18 +10,16 @@ import pytest
 
 from flusso_core.engine import Engine
 from flusso_core.errors import EngineError, SchemaMismatch
-from flusso_core.interfaces import PutBatch
+from flusso_core.interfaces import PutBatch, Resolved
 from flusso_core.model import (
     BuiltDocument,
     Change,
     ChangeBatch,
-    IndexKeys,
     IndexMapping,
     Key,
     KeyRange,
     Page,
     Position,
-    RootTruncated,
     UnfitIndex,
 )
 from flusso_core.observe.observer import NoopObserver
@@ -63,9 +61,7 @@ class TwoIndexes(MemoryBuilder):
         if index == BAD and request in self.failing:
             raise SchemaMismatch(BAD, REASON)
 
-    async def resolve(
-        self, changes: Sequence[Change]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         for name, inner in self._inner.items():
             if name in self.excluded:
                 continue
@@ -211,8 +207,8 @@ def test_an_index_whose_seed_does_not_fit_stops_alone(request_: str) -> None:
         with pytest.raises(EngineError, match=r"index has stopped.*people.*line 7"):
             await running.run(once=True)
         assert destination.search(GOOD) == database.documents()
-        assert destination.records[GOOD].seeded
-        assert not destination.records[BAD].seeded
+        assert destination.records[GOOD].current.seeded
+        assert not destination.records[BAD].current.seeded
         assert told.stopped == [(BAD, REASON)]
         await make(database, destination).run(once=True)
         assert destination.search(BAD) == database.documents()

@@ -257,7 +257,7 @@ def test_without_a_bound_a_dead_sink_holds_the_source() -> None:
         assert healthy.search("parents") == database.documents()
         moody.down = False
         await until(lambda: database.confirmed == database.head)
-        assert other.records["parents"].generation == 1, "there is no gap"
+        assert other.records["parents"].current.number == 1, "there is no gap"
         await ended(running, task)
 
     virtual(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
 
@@ -10,13 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flusso_core.engine.batcher import Batcher
-from flusso_core.engine.planner import SeedProgress, StartPlan, plan_start, restarted
+from flusso_core.engine.planner import (
+    Source,
+    StartPlan,
+    asked,
+    emptied,
+    filled,
+    frozen,
+    plan_start,
+    reindexed,
+    served,
+    unnamed,
+    without,
+)
+from flusso_core.engine.progress import Progress
 from flusso_core.engine.room import Room
 from flusso_core.engine.watermark import Watermark
 from flusso_core.errors import EngineError
 from flusso_core.model import (
     Change,
     ChangeBatch,
+    Generation,
+    GenerationRecord,
     IndexMapping,
     KeyRange,
     Operation,
@@ -149,10 +165,23 @@ def test_a_commit_in_pieces_gives_its_transaction_once() -> None:
 # Planner
 
 HERE = StreamIdentity("system", "database", "stream", "1")
-MAPPING = IndexMapping("parents", "hash", ())
-SEEDED = StateRecord("parents", 3, "hash", HERE, at(10), seeded=True)
-UNBEGUN = replace(SEEDED, seeded=False)
-PARTLY = replace(UNBEGUN, ranges=(RangeProgress(KeyRange(), ("k",)),), serving=2)
+MAPPING = IndexMapping("parents", "hash", (), "the schema")
+FULL = GenerationRecord(3, "hash", "the schema", seeded=True)
+SEEDED = StateRecord("parents", HERE, at(10), FULL)
+UNBEGUN = replace(SEEDED, current=replace(FULL, seeded=False))
+OLDER = GenerationRecord(2, "hash", "the schema", seeded=True)
+PARTLY = replace(
+    UNBEGUN,
+    current=replace(UNBEGUN.current, ranges=(RangeProgress(KeyRange(), ("k",)),)),
+    serving=OLDER,
+)
+RECORDS = pytest.mark.parametrize(
+    "record", [SEEDED, UNBEGUN, PARTLY], ids=["seeded", "unbegun", "partly"]
+)
+
+
+def there(*numbers: int, schema: str = "hash", serves: int = 0) -> list[Generation]:
+    return [Generation("parents", one, schema, serves=one == serves) for one in numbers]
 
 
 def plan(
@@ -160,27 +189,27 @@ def plan(
     *,
     identity: StreamIdentity = HERE,
     confirmed: int = 10,
-    existing: tuple[int, ...] = (3,),
+    branched: int | None = None,
+    existing: Sequence[Generation] = there(2, 3),
     policy: GapPolicy = GapPolicy.RESEED,
 ) -> StartPlan:
     return plan_start(
         MAPPING,
         record,
-        identity=identity,
-        confirmed=at(confirmed),
+        source=Source(identity, at(confirmed), None if branched is None else at(branched)),
         existing=existing,
         policy=policy,
     )
 
 
-@pytest.mark.parametrize("record", [SEEDED, UNBEGUN, PARTLY], ids=["seeded", "unbegun", "partly"])
+@RECORDS
 @pytest.mark.parametrize("confirmed", [0, 9, 10])
 def test_an_index_whose_stream_is_whole_goes_on(record: StateRecord, confirmed: int) -> None:
     """H4."""
     assert plan(record, confirmed=confirmed) == StartPlan(record)
 
 
-@pytest.mark.parametrize("record", [SEEDED, UNBEGUN, PARTLY], ids=["seeded", "unbegun", "partly"])
+@RECORDS
 @pytest.mark.parametrize("part", ["system", "database", "stream", "timeline"])
 def test_another_stream_is_a_gap(record: StateRecord, part: str) -> None:
     """H3: each part of the identity counts, and the message names it."""
@@ -190,12 +219,10 @@ def test_another_stream_is_a_gap(record: StateRecord, part: str) -> None:
     assert f"{part} " in found.reason
     assert "'another'" in found.reason
     assert found.record.identity == other
-    assert found.record.generation == 4
-    assert not found.record.seeded
-    assert found.record.ranges == ()
+    assert not found.record.current.clean
 
 
-@pytest.mark.parametrize("record", [SEEDED, UNBEGUN, PARTLY], ids=["seeded", "unbegun", "partly"])
+@RECORDS
 def test_a_stream_that_begins_behind_the_record_is_a_gap(record: StateRecord) -> None:
     """H3: seeded or part-way."""
     found = plan(record, confirmed=11)
@@ -205,28 +232,60 @@ def test_a_stream_that_begins_behind_the_record_is_a_gap(record: StateRecord) ->
     assert found.record.position == at(11)
 
 
-def test_a_gap_keeps_what_serves_and_drops_what_had_not_ended() -> None:
-    """D4: searches see the old generation until the new one is seeded."""
-    seeded = plan(SEEDED, confirmed=11)
-    assert (seeded.record.serving, seeded.obsolete) == (3, None)
-    partly = plan(PARTLY, confirmed=11)
-    assert (partly.record.serving, partly.obsolete) == (2, 3)
+def test_a_timeline_is_a_gap_only_beyond_the_switch_point() -> None:
+    """H3, R1: what a promoted standby has of the old timeline is the same on both."""
+    promoted = replace(HERE, timeline="2")
+    same = plan(SEEDED, identity=promoted, branched=10)
+    assert same == StartPlan(replace(SEEDED, identity=promoted))
+    beyond = plan(SEEDED, identity=promoted, branched=9)
+    assert beyond.reason is not None
+    assert "timeline 1" in beyond.reason
+    assert not beyond.record.current.clean
+    assert plan(SEEDED, identity=promoted, branched=10, confirmed=11).reason is not None
+
+
+def test_a_gap_of_a_seeded_index_is_swept_in_place() -> None:
+    """H3, D4: under the next number, from the first page on, in the same generation."""
+    begun = replace(FULL, sweep=4, swept=3, ranges=(RangeProgress(KeyRange(), ("k",)),))
+    found = plan(replace(SEEDED, current=begun), confirmed=11)
+    assert found.record.current == replace(begun, sweep=5, ranges=())
+    assert found.record.serving is None
+
+
+def test_a_first_seed_begins_again_in_a_new_generation_after_a_gap() -> None:
+    """H3: what it had written may be gone from the source; the one that serves is put right."""
+    found = plan(PARTLY, confirmed=11)
+    assert found.record.current == GenerationRecord(4, "hash", "the schema")
+    assert found.record.serving == replace(OLDER, sweep=1)
+
+
+def test_a_sweep_that_had_not_ended_goes_on_where_it_was() -> None:
+    """An intent without an end: not clean."""
+    begun = replace(FULL, sweep=4, swept=3, ranges=(RangeProgress(KeyRange(), ("k",)),))
+    assert not begun.clean
+    record = replace(SEEDED, current=begun)
+    assert plan(record) == StartPlan(record)
+    assert filled(begun) == replace(FULL, sweep=4, swept=4)
 
 
 def test_a_new_generation_is_above_every_other() -> None:
     """A late request of an old run must never reach it."""
-    assert plan(SEEDED, confirmed=11, existing=(3, 7)).record.generation == 8
-    assert plan(SEEDED, confirmed=11, existing=()).record.generation == 4
-    assert plan(None, existing=(5,)).record.generation == 6
-    assert plan(None, existing=()).record.generation == 1
+    assert plan(PARTLY, confirmed=11, existing=there(3, 7)).record.current.number == 8
+    assert plan(PARTLY, confirmed=11, existing=there(9, schema="old")).record.current.number == 10
+    assert plan(None, existing=there(5)).record.current.number == 6
+    assert plan(None, existing=()).record.current.number == 1
+    kept = replace(SEEDED, kept=(GenerationRecord(6, "old"),))
+    assert reindexed(kept, MAPPING).current.number == 7
 
 
 @pytest.mark.parametrize("record", [SEEDED, PARTLY], ids=["seeded", "partly"])
 def test_a_generation_that_is_gone_is_a_gap(record: StateRecord) -> None:
     """D1."""
-    found = plan(record, existing=(2,))
+    found = plan(record, existing=there(2))
     assert found.reason is not None
     assert "generation 3" in found.reason
+    assert found.record.current.number == 4
+    assert not found.record.current.seeded
 
 
 def test_a_generation_that_had_not_begun_need_not_exist() -> None:
@@ -236,30 +295,85 @@ def test_a_generation_that_had_not_begun_need_not_exist() -> None:
 
 @pytest.mark.parametrize(
     ("record", "existing", "confirmed"),
-    [(SEEDED, (3,), 11), (PARTLY, (3,), 11), (SEEDED, (), 10)],
+    [(SEEDED, there(3), 11), (PARTLY, there(3), 11), (SEEDED, there(), 10)],
 )
 def test_a_gap_stops_the_run_where_the_policy_says_so(
-    record: StateRecord, existing: tuple[int, ...], confirmed: int
+    record: StateRecord, existing: Sequence[Generation], confirmed: int
 ) -> None:
     """H3: with the index, the reason and the cure."""
     with pytest.raises(EngineError, match=r"index parents: .*on_gap"):
         plan(record, existing=existing, confirmed=confirmed, policy=GapPolicy.STOP)
 
 
-def test_another_schema_begins_afresh_and_is_no_gap() -> None:
-    found = plan(replace(SEEDED, schema_hash="old"), existing=(), policy=GapPolicy.STOP)
+def test_another_schema_begins_a_generation_beside_the_old_one() -> None:
+    """D4: it is no gap, and what serves goes on serving."""
+    old = replace(FULL, schema_hash="old")
+    found = plan(replace(SEEDED, current=old), policy=GapPolicy.STOP)
     assert found.reason is None
-    assert found.record == StateRecord("parents", 1, "hash", HERE, at(10))
+    assert found.record.current == GenerationRecord(4, "hash", "the schema")
+    assert found.record.serving == old
+    assert found.record.position == at(10)
+
+
+def test_a_schema_that_is_taken_back_goes_on_with_what_serves() -> None:
+    """The old schema's generation has had every change meanwhile."""
+    newer = replace(UNBEGUN.current, number=4, schema_hash="newer")
+    record = replace(SEEDED, current=newer, serving=FULL)
+    found = plan(record, existing=there(3, 4))
+    assert found == StartPlan(SEEDED)
+    assert [one.number for one in unnamed(there(3, 4), found.record)] == [4]
+
+
+def test_documents_without_a_memory_are_put_right_in_place() -> None:
+    """The state record was deleted, and not the documents that serve."""
+    found = plan(None, existing=there(5, 6, serves=5)).record
+    assert (found.current.number, found.current.seeded, found.current.clean) == (5, True, False)
+    other = plan(None, existing=there(5, schema="old", serves=5)).record
+    assert (other.current.number, other.current.seeded) == (6, False)
+    assert other.serving is not None
+    assert other.serving.number == 5
 
 
 def test_a_truncate_begins_a_generation_and_keeps_what_serves() -> None:
-    """C7."""
-    fresh = restarted(replace(SEEDED, ranges=(RangeProgress(KeyRange(), None, done=True),)))
-    assert fresh.record == replace(SEEDED, generation=4, seeded=False, ranges=(), serving=3)
-    assert fresh.obsolete is None
-    again = restarted(PARTLY)
-    assert again.record == replace(PARTLY, generation=4, ranges=())
-    assert again.obsolete == 3
+    """C7: what served is void: should it be used again, it is swept."""
+    fresh = emptied(SEEDED, MAPPING)
+    assert fresh.current == GenerationRecord(4, "hash", "the schema")
+    assert fresh.serving == asked(FULL)
+    again = emptied(fresh, MAPPING)
+    assert again.current.number == 5
+    assert again.serving is not None
+    assert again.serving.number == 3
+    assert emptied(UNBEGUN, MAPPING).serving is None
+
+
+def test_what_is_superseded_is_kept_where_that_was_asked_for() -> None:
+    """D4."""
+    kept = served(reindexed(SEEDED, MAPPING, keep=True))
+    assert (kept.serving, kept.kept, kept.keep) == (None, (FULL,), False)
+    dropped = served(reindexed(SEEDED, MAPPING))
+    assert (dropped.serving, dropped.kept) == (None, ())
+
+
+def test_what_no_record_names_can_go_unless_it_serves() -> None:
+    """A crash between a record and a drop leaks nothing; what others show stays."""
+    record = replace(PARTLY, kept=(GenerationRecord(1, "old"),))
+    existing = [*there(1, 2, 3, 4, 5, serves=5), *there(6, schema="old")]
+    assert [one.number for one in unnamed(existing, record)] == [4, 6]
+
+
+def test_what_gets_no_more_changes_is_not_clean() -> None:
+    record = replace(PARTLY, serving=OLDER)
+    once = frozen(record)
+    assert once.serving is not None
+    assert not once.serving.clean
+    assert frozen(once) == once
+
+
+def test_a_lost_generation_is_filled_afresh() -> None:
+    """D1."""
+    assert without(PARTLY, MAPPING, 3).current == GenerationRecord(4, "hash", "the schema")
+    assert without(PARTLY, MAPPING, 3).serving == OLDER
+    assert without(PARTLY, MAPPING, 2) == replace(PARTLY, serving=None)
 
 
 # Progress of a seed
@@ -268,14 +382,14 @@ def test_a_truncate_begins_a_generation_and_keeps_what_serves() -> None:
 def test_a_seed_is_done_when_every_range_is() -> None:
     """H6."""
     middle = ("m",)
-    progress = SeedProgress.begin([KeyRange(None, middle), KeyRange(middle, None)])
+    progress = Progress.begin([KeyRange(None, middle), KeyRange(middle, None)])
     assert list(progress.unfinished()) == [0, 1]
     progress.landed(1, ("x",))
     assert progress.of(1).cursor == ("x",)
     progress.landed(1, None)
     assert list(progress.unfinished()) == [0]
     assert not progress.done
-    resumed = SeedProgress(progress.ranges)
+    resumed = Progress(progress.ranges)
     assert list(resumed.unfinished()) == [0]
     resumed.landed(0, None)
     assert resumed.done
@@ -293,14 +407,14 @@ def test_long_keys_are_fewer() -> None:
         room.weigh([("k" * 800,)] * 3)
     assert room.limit == pytest.approx(500, rel=0.02)
     room.weigh([])
-    assert room.has(dirty=400, debts=400, pending=1)
-    assert not room.has(dirty=600, debts=600, pending=1)
+    assert room.has(dirty=400, pending=1)
+    assert not room.has(dirty=600, pending=1)
 
 
-@pytest.mark.parametrize("full", ["dirty", "debts", "pending"])
+@pytest.mark.parametrize("full", ["dirty", "pending"])
 def test_each_bound_holds_alone(full: str) -> None:
-    """C10, R3: a few hot rows fill neither debts nor batches for ever."""
-    counts = {"dirty": 9, "debts": 39, "pending": 10}
+    """C10, R3: a few hot rows do not fill the batches for ever."""
+    counts = {"dirty": 9, "pending": 10}
     room = Room(Bounds(max_dirty=10))
     assert room.has(**counts)
     counts[full] += 1

@@ -17,7 +17,7 @@ from flusso_core.errors import (
     SourceFatal,
     SourceUnavailable,
 )
-from flusso_core.interfaces import PutBatch
+from flusso_core.interfaces import PutBatch, Resolved
 from flusso_core.model import (
     BuiltDocument,
     Change,
@@ -30,7 +30,6 @@ from flusso_core.model import (
     KeyRange,
     Page,
     Position,
-    RootTruncated,
     StateRecord,
 )
 from flusso_core.observe.observer import FlushStats, NoopObserver
@@ -229,7 +228,7 @@ def test_stop_lets_flights_land_and_records_them() -> None:
         running = make(database, MemorySink(destination, pause=lambda: asyncio.sleep(2)))
         task = asyncio.create_task(running.run())
         await until(lambda: database.confirmed == database.head)
-        await until(lambda: destination.records["parents"].seeded)
+        await until(lambda: destination.records["parents"].current.seeded)
         database.commit(database.put_parent("p001", "renamed"))
         await asyncio.sleep(1)
         running.stop()
@@ -307,7 +306,7 @@ def test_once_with_an_empty_database_ends() -> None:
     async def main() -> None:
         database, destination = MemoryDatabase(), MemoryDestination()
         await make(database, MemorySink(destination)).run(once=True)
-        assert destination.records["parents"].seeded
+        assert destination.records["parents"].current.seeded
         assert destination.search("parents") == {}
         assert destination.serving == {"parents": 1}
 
@@ -350,7 +349,7 @@ def test_a_seed_that_fails_for_good_ends_the_run_with_its_error() -> None:
         )
         with pytest.raises(SourceFatal, match="no privilege"):
             await running.run()
-        assert not destination.records["parents"].seeded
+        assert not destination.records["parents"].current.seeded
         assert database.confirmed == 0
 
     virtual(main)
@@ -424,7 +423,7 @@ def test_a_run_that_waited_for_the_lease_begins_where_the_other_left_off() -> No
         sink.free.set()
         await ended(task)
         assert destination.records["parents"].position.order == database.confirmed
-        assert destination.records["parents"].generation == 1
+        assert destination.records["parents"].current.number == 1
 
     virtual(main)
 
@@ -508,7 +507,8 @@ def test_the_record_is_stored_before_the_first_page_is_written() -> None:
         def fault(moment: str) -> None:
             if moment == "before":
                 record = destination.records.get("parents")
-                stored.append(record is not None and bool(record.ranges) and not record.seeded)
+                current = None if record is None else record.current
+                stored.append(current is not None and bool(current.ranges) and not current.seeded)
 
         running = make(database, MemorySink(destination, fault=fault))
         await running.run(backfill_only=True)
@@ -606,7 +606,7 @@ def test_what_waits_for_a_dead_destination_is_bounded() -> None:
             )
             await asyncio.sleep(0.1)
         lane = running._lanes[0]  # pyright: ignore[reportPrivateUsage]
-        assert lane._ledger.debts <= 500  # pyright: ignore[reportPrivateUsage]
+        assert lane._ledger.dirty <= 50  # pyright: ignore[reportPrivateUsage]
         assert lane._watermark.pending <= 500  # pyright: ignore[reportPrivateUsage]
         faults.moments.clear()
         await until(lambda: destination.search("parents") == database.documents())
@@ -620,9 +620,7 @@ def test_what_waits_for_a_dead_destination_is_bounded() -> None:
 class Wide(MemoryBuilder):
     """A builder whose every change touches three hundred documents, a few at a time."""
 
-    async def resolve(
-        self, changes: Sequence[Change]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         async with aclosing(super().resolve(changes)) as found:
             async for keys in found:
                 yield keys
@@ -700,8 +698,8 @@ def test_throttled_documents_are_written_again_and_the_others_have_landed() -> N
         (stored,) = destination.generations.values()
         assert set(stored) == set(database.documents()) - throttled
         record = destination.records["parents"]
-        assert not record.seeded
-        for span in record.ranges:
+        assert not record.current.seeded
+        for span in record.current.ranges:
             low = span.range.lower[0] if span.range.lower else ""
             high = span.range.upper[0] if span.range.upper else "~"
             if low < "p003" <= high:

@@ -306,7 +306,7 @@ async def test_the_source_is_confirmed_when_the_queue_has_it(tmp_path: Path) -> 
         await task
     await make(database, tmp_path, MemorySink(destination)).run(once=True)
     assert destination.search("parents") == database.documents()
-    assert destination.records["parents"].generation == 1, "there is no gap"
+    assert destination.records["parents"].current.number == 1, "there is no gap"
     assert destination.records["parents"].position.order == database.head
 
 
@@ -345,7 +345,7 @@ async def test_one_lane_that_is_behind_leaves_the_other_alone(tmp_path: Path) ->
     again = make(database, tmp_path, MemorySink(healthy), MemorySink(behind))
     await again.run(once=True)
     assert behind.search("parents") == healthy.search("parents") == database.documents()
-    assert behind.records["parents"].generation == 1
+    assert behind.records["parents"].current.number == 1
 
 
 @pytest.mark.parametrize("seed", range(8))

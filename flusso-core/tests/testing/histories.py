@@ -303,12 +303,12 @@ class Watch:
 
 def whole(record: StateRecord) -> bool:
     """Whether the generation that is written to has every document."""
-    return record.seeded
+    return record.current.clean
 
 
 def generation(record: StateRecord) -> int:
     """The generation that is written to."""
-    return record.generation
+    return record.current.number
 
 
 def play(seed: int, *, runs: int, steps: int) -> Counter[str]:

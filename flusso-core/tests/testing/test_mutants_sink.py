@@ -14,6 +14,7 @@ from flusso_core.interfaces import SinkCapabilities
 from flusso_core.model import (
     Document,
     FlushReport,
+    Generation,
     IndexMapping,
     Rejection,
     StateRecord,
@@ -156,6 +157,7 @@ class CreatesOnWrite(MemorySink):
 
 class BeginsByEmptying(MemorySink):
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
+        await super().begin_generation(mapping, generation)
         self._destination.generations[mapping.index, generation] = {}
 
 
@@ -169,9 +171,9 @@ class ServesAtOnce(MemorySink):
 
 
 class DropsTooMuch(MemorySink):
-    async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
+    async def drop_generation(self, generation: Generation) -> None:
         for where in list(self._destination.generations):
-            if where[0] == mapping.index:
+            if where[0] == generation.index:
                 del self._destination.generations[where]
 
 
@@ -356,12 +358,14 @@ MUTANTS = {
             "test_a_tombstone_deletes",
             "test_a_caught_up_flush_is_searchable_at_once",
             "test_a_delete_is_remembered",
+            "test_every_document_is_told_by_its_id",
             "test_keys_of_any_spelling_become_ids",
         ),
         mutant(
             AnswersBeforeItHasWritten,
             "answers before it has written",
             "test_a_flushed_document_is_durable",
+            "test_every_document_is_told_by_its_id",
             *EVERY_READ_BACK,
         ),
         mutant(

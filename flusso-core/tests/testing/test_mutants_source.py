@@ -10,18 +10,16 @@ from functools import partial
 import pytest
 
 from flusso_core.errors import SourceFatal, SourceUnavailable
-from flusso_core.interfaces import PutBatch
+from flusso_core.interfaces import PutBatch, Resolved
 from flusso_core.model import (
     BuiltDocument,
     Change,
     ChangeBatch,
-    IndexKeys,
     Key,
     KeyRange,
     Operation,
     Page,
     Position,
-    RootTruncated,
 )
 from flusso_core.testing import MemoryBuilder, MemoryCapture
 from flusso_core.testing.benches import MemorySourceBench
@@ -178,18 +176,14 @@ class BuildsFromACache(MemoryBuilder):
 
 
 class ResolvesNewKeysOnly(MemoryBuilder):
-    async def resolve(
-        self, changes: Sequence[Change]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         new = [change._replace(before=None) if change.after else change for change in changes]
         async for found in super().resolve(new):
             yield found
 
 
 class ResolvesRootsOnly(MemoryBuilder):
-    async def resolve(
-        self, changes: Sequence[Change]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         roots = [
             change
             for change in changes
@@ -200,9 +194,7 @@ class ResolvesRootsOnly(MemoryBuilder):
 
 
 class ResolvesNoTruncate(MemoryBuilder):
-    async def resolve(
-        self, changes: Sequence[Change]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         kept = [change for change in changes if change.operation is not Operation.TRUNCATE]
         async for found in super().resolve(kept):
             yield found

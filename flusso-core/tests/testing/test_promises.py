@@ -116,7 +116,7 @@ def test_a_fault_at_any_occasion_loses_nothing(fault: Fault) -> None:
         if not story.faults.happened[fault]:
             break
         struck += 1
-    assert struck > 5, "there were hardly any occasions"
+    assert struck > 1, "there were hardly any occasions"
 
 
 def test_a_kill_at_any_step_loses_nothing() -> None:

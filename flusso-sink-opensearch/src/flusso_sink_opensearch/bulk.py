@@ -23,7 +23,7 @@ one that has nothing to show would be left out, and the others would move up."""
 ACTION_BYTES = 256
 """About what an action line takes, the id left out."""
 
-Generation: TypeAlias = tuple[str, int]
+GenerationKey: TypeAlias = tuple[str, int]
 """An index by its logical name and its generation."""
 
 _quote = json.JSONEncoder(ensure_ascii=False).encode
@@ -73,7 +73,7 @@ class BulkRequest:
 
 def pack(
     documents: Sequence[Document],
-    targets: Mapping[Generation, BulkTarget],
+    targets: Mapping[GenerationKey, BulkTarget],
     *,
     max_documents: int,
     max_bytes: int,
@@ -104,9 +104,9 @@ class ItemFate(Enum):
     """Refused for now: the server is busy, a shard is away, a disk is full."""
     REJECTED = auto()
     MISSING = auto()
-    """Its index or alias is not there: deleted, or taken away by another run."""
+    """Its index or alias is not there, or closed: deleted, or taken away by another run."""
     FORBIDDEN = auto()
-    """No privilege, or the index is closed: nothing that the document could help."""
+    """No privilege: nothing that the document could help."""
 
 
 @dataclass(slots=True)
@@ -179,10 +179,10 @@ def item_fate(status: int, kind: str) -> ItemFate:
     """
     if kind == "version_conflict_engine_exception":
         return ItemFate.LANDED
-    if kind == "index_not_found_exception":
+    if kind in ("index_not_found_exception", "index_closed_exception"):
         return ItemFate.MISSING
     if is_block(kind) or status == 429 or status >= 500:
         return ItemFate.THROTTLED
-    if status in (401, 403) or kind == "index_closed_exception":
+    if status in (401, 403):
         return ItemFate.FORBIDDEN
     return ItemFate.REJECTED

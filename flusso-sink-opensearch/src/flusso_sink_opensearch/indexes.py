@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from opensearchpy.exceptions import NotFoundError, RequestError
+from opensearchpy.exceptions import NotFoundError, RequestError, TransportError
 
-from flusso_core.errors import SinkFatal
-from flusso_core.model import IndexMapping, StateRecord
+from flusso_core.errors import SinkFatal, SinkUnavailable
+from flusso_core.model import Generation, IndexMapping, StateRecord
 from flusso_sink_opensearch.client import Cluster, error_type, is_fixed_setting
 from flusso_sink_opensearch.definition import Definition
-from flusso_sink_opensearch.naming import Names, generation_number, write_alias
+from flusso_sink_opensearch.naming import Names, generation_parts, write_alias
 from flusso_sink_opensearch.settings import differing
 from flusso_sink_opensearch.state import move_write_alias, taken_over
 
 _log = logging.getLogger(__name__)
+
+_IDS_AT_ONCE = 5000
+_SCROLL = "10m"
+"""A listing of ids is kept for so long between two requests."""
 
 _NO_SUCH_REPLICAS = {"validation_exception", "illegal_argument_exception"}
 """What a cluster answers that balances copies over zones, to an index without copies."""
@@ -65,14 +70,14 @@ class Indexes:
             if actions:
                 await indices.update_aliases(body={"actions": actions})
 
-    async def drop(self, mapping: IndexMapping, generation: int) -> None:
+    async def drop(self, generation: Generation) -> None:
         """Delete the generation's index, if it is there and no search sees it.
 
         Raises:
             SinkFatal: searches see it.
         """
-        name = self._names.data(mapping.index, mapping.schema_hash, generation)
-        if await self.serves(mapping.index, name):
+        name = self._names.data(generation.index, generation.schema_hash, generation.number)
+        if await self.serves(generation.index, name):
             msg = f"the index {name} is what searches see; it is not dropped"
             raise SinkFatal(msg)
         with self._cluster.errors(f"deleting the index {name}"):
@@ -80,15 +85,58 @@ class Indexes:
                 index=name, params={"ignore_unavailable": "true"}
             )
 
-    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
-        """The generations of this mapping that exist."""
-        schema = self._names.schema(mapping.index, mapping.schema_hash)
-        with self._cluster.errors(f"listing the generations of {schema}"):
-            found = await self._cluster.client.indices.get_alias(
-                index=f"{schema}_*", params={"expand_wildcards": "all"}
+    async def generations(self, index: str) -> Sequence[Generation]:
+        """The generations of the index that exist, of all schemas; what others made is none."""
+        logical = self._names.logical(index)
+        with self._cluster.errors(f"listing the generations of {logical}"):
+            found = await self._cluster.client.indices.get(
+                index=f"{logical}_*", params={"expand_wildcards": "all"}
             )
-        numbers = (generation_number(schema, name) for name in found)
-        return [number for number in numbers if number is not None]
+        generations: list[Generation] = []
+        for name, entry in found.items():
+            parts = generation_parts(logical, name)
+            made_for = entry["mappings"].get("_meta", {}).get("flusso", {}).get("index")
+            if parts is not None and made_for == index:
+                schema_hash, number = parts
+                serves = logical in entry["aliases"]
+                generations.append(Generation(index, number, schema_hash, serves))
+        return generations
+
+    async def ids(self, name: str) -> AsyncGenerator[Sequence[str], None]:
+        """The `_id`s of an index's documents, as they are when it begins.
+
+        Raises:
+            SinkUnavailable: the cluster gave the search up; begin again.
+        """
+        client, doing = self._cluster.client, f"listing the documents of the index {name}"
+        with self._cluster.errors(doing):
+            await client.indices.refresh(index=name)
+            answer = await client.search(
+                index=name,
+                body={"query": {"match_all": {}}, "sort": ["_doc"], "_source": False},
+                params={
+                    "scroll": _SCROLL,
+                    "size": _IDS_AT_ONCE,
+                    "allow_partial_search_results": "false",
+                },
+            )
+        scroll = answer["_scroll_id"]
+        try:
+            while answer["hits"]["hits"]:
+                yield [str(hit["_id"]) for hit in answer["hits"]["hits"]]
+                with self._cluster.errors(doing):
+                    try:
+                        answer = await client.scroll(body={"scroll_id": scroll, "scroll": _SCROLL})
+                    except NotFoundError as error:
+                        msg = f"{doing}: the cluster gave the search up"
+                        raise SinkUnavailable(msg) from error
+                if answer["_shards"]["failed"]:
+                    msg = f"{doing}: some shards did not answer"
+                    raise SinkUnavailable(msg)
+                scroll = answer["_scroll_id"]
+        finally:
+            with suppress(TransportError):  # it ends by itself
+                await client.clear_scroll(body={"scroll_id": [scroll]})
 
     async def serves(self, index: str, name: str) -> bool:
         """Whether searches of the logical index see this one."""
@@ -101,7 +149,9 @@ class Indexes:
         An index that is not there is left out. A deleted and restored one has another id.
         """
         names = {
-            self._names.data(record.index, record.schema_hash, record.generation): record.index
+            self._names.data(
+                record.index, record.current.schema_hash, record.current.number
+            ): record.index
             for record in records
         }
         if not names:
@@ -118,10 +168,16 @@ class Indexes:
             if name in names
         }
 
-    async def exists(self, name: str) -> bool:
-        """Whether an index is there."""
+    async def is_open(self, name: str) -> bool:
+        """Whether an index is there and takes requests."""
         with self._cluster.errors(f"looking for the index {name}"):
-            return bool(await self._cluster.client.indices.exists(index=name))
+            try:
+                found = await self._cluster.client.cat.indices(
+                    index=name, params={"format": "json", "h": "status", "expand_wildcards": "all"}
+                )
+            except NotFoundError:
+                return False
+        return bool([entry for entry in found if entry["status"] == "open"])
 
     async def refresh(self, names: Sequence[str]) -> None:
         """Make everything in these indexes searchable."""
@@ -132,7 +188,9 @@ class Indexes:
 
     async def _holders(self, alias: str) -> Sequence[str]:
         try:
-            found = await self._cluster.client.indices.get_alias(name=alias)
+            found = await self._cluster.client.indices.get_alias(
+                name=alias, params={"expand_wildcards": "all"}
+            )
         except NotFoundError:
             return ()
         return list(found)

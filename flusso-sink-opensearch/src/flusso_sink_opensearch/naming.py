@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_GENERATION = re.compile(r"([0-9a-z]+)_([0-9]+)")
 _EPOCH = re.compile(r"_w([0-9]+)$")
 
 
@@ -58,7 +59,7 @@ def write_epochs(index: str, aliases: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def generation_number(schema_alias: str, index: str) -> int | None:
-    """The generation that a data index of this schema holds; `None`: it is no such index."""
-    tail = index.removeprefix(f"{schema_alias}_")
-    return int(tail) if tail != index and tail.isdecimal() and tail.isascii() else None
+def generation_parts(logical: str, name: str) -> tuple[str, int] | None:
+    """Schema hash and number of the generation that a data index holds; `None`: it is no such."""
+    match = _GENERATION.fullmatch(name.removeprefix(f"{logical}_"))
+    return None if match is None else (match[1], int(match[2]))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import NoReturn
 
-from flusso_core.errors import SinkError, SinkFatal, SinkUnavailable
+from flusso_core.errors import GenerationLost, SinkError, SinkFatal, SinkUnavailable
 from flusso_core.interfaces import Sink, SinkCapabilities
 from flusso_core.model import (
     Document,
     Finding,
     FlushReport,
+    Generation,
     IndexMapping,
     QuarantinedDocument,
     Rejection,
@@ -22,7 +25,7 @@ from flusso_sink_opensearch.bulk import (
     ACTION_BYTES,
     BulkOutcome,
     BulkTarget,
-    Generation,
+    GenerationKey,
     pack,
 )
 from flusso_sink_opensearch.client import Cluster, create_client
@@ -64,10 +67,10 @@ class OpenSearchSink(Sink):
             max_bytes=options.max_bytes - overhead,
         )
         self._parts: _Parts | None = None
-        self._targets: dict[Generation, BulkTarget] = {}
-        self._data: dict[Generation, str] = {}
+        self._targets: dict[GenerationKey, BulkTarget] = {}
+        self._data: dict[GenerationKey, str] = {}
         self._serving: set[str] = set()
-        self._uuids: dict[Generation, str] = {}
+        self._uuids: dict[GenerationKey, str] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connection.url!r}, prefix={self._names.prefix!r})"
@@ -123,9 +126,9 @@ class OpenSearchSink(Sink):
             uuid = uuids.get(index)
             if entry.index_uuid is not None and entry.index_uuid != uuid:
                 self._report_missing(entry.record)
-            elif uuid is not None:
+            else:
+                # Without a unique id it was stored before its index was made.
                 records[index] = entry.record
-            # Else the record was stored and its index not yet made when the run ended.
         return records
 
     async def store_records(self, records: Sequence[StateRecord]) -> None:
@@ -139,9 +142,9 @@ class OpenSearchSink(Sink):
             [StoredRecord(record, self._uuids.get(_generation_of(record))) for record in records]
         )
 
-    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
-        """The generations of this mapping that exist."""
-        return await self._open.indexes.generations(mapping)
+    async def generations(self, index: str) -> Sequence[Generation]:
+        """The generations of the index that exist."""
+        return await self._open.indexes.generations(index)
 
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Create the index, or take it over from the run before."""
@@ -163,13 +166,29 @@ class OpenSearchSink(Sink):
         self._serving = {other for other in self._serving if not other.startswith(schema)}
         self._serving.add(name)
 
-    async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
+    async def drop_generation(self, generation: Generation) -> None:
         """Delete the index of a generation that searches do not see."""
-        await self._open.indexes.drop(mapping, generation)
-        where = (mapping.index, generation)
+        await self._open.indexes.drop(generation)
+        where = (generation.index, generation.number)
         self._targets.pop(where, None)
         self._uuids.pop(where, None)
         self._data.pop(where, None)
+
+    async def document_ids(
+        self, mapping: IndexMapping, generation: int
+    ) -> AsyncGenerator[Sequence[str], None]:
+        """The `_id`s of a generation's documents.
+
+        Raises:
+            GenerationLost: its index was deleted or closed.
+        """
+        where = (mapping.index, generation)
+        name = self._data[where]
+        if not await self._open.indexes.is_open(name):
+            await self._raise_for_missing(where, "there are no documents to list")
+        async with aclosing(self._open.indexes.ids(name)) as found:
+            async for ids in found:
+                yield ids
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         """Write the documents in as few bulk requests as the bounds allow, one after another."""
@@ -253,14 +272,7 @@ class OpenSearchSink(Sink):
             document, reason = outcome.missing[0]
             where = (document.id.index, document.id.generation)
             name = self._data[where]
-            if await self._open.indexes.exists(name):
-                raise SinkFatal(taken_over(self._open.cluster, self._names))
-            if self._options.on_missing_index is MissingIndexPolicy.RESEED:
-                cure = "start flusso again and it is filled afresh"
-            else:
-                cure = "restore it, or set on_missing_index to reseed and start flusso again"
-            msg = f"the index {name} at {url} was deleted under a running flusso; {cure}: {reason}"
-            raise SinkFatal(msg)
+            await self._raise_for_missing(where, reason)
         if outcome.forbidden:
             document, reason = outcome.forbidden[0]
             name = self._data[document.id.index, document.id.generation]
@@ -278,8 +290,22 @@ class OpenSearchSink(Sink):
                 "%d of %d documents are tried again: %s", len(outcome.throttled), count, reason
             )
 
+    async def _raise_for_missing(self, where: GenerationKey, reason: str) -> NoReturn:
+        """Raise for a generation whose index or alias is not there, or is closed."""
+        name, url = self._data[where], self._connection.url
+        if await self._open.indexes.is_open(name):
+            raise SinkFatal(taken_over(self._open.cluster, self._names))
+        what = f"the index {name} at {url} was deleted or closed under a running flusso"
+        if self._options.on_missing_index is MissingIndexPolicy.RESEED:
+            index, number = where
+            msg = f"{what}; it is filled afresh: {reason}"
+            raise GenerationLost(msg, index=index, generation=number)
+        msg = f"{what}; restore or open it, or set on_missing_index to reseed: {reason}"
+        raise SinkFatal(msg)
+
     def _report_missing(self, record: StateRecord) -> None:
-        name = self._names.data(record.index, record.schema_hash, record.generation)
+        current = record.current
+        name = self._names.data(record.index, current.schema_hash, current.number)
         what = f"the index {name} at {self._connection.url} was deleted or replaced"
         if self._options.on_missing_index is MissingIndexPolicy.STOP:
             msg = f"{what}; restore it, or set on_missing_index to reseed and it is filled afresh"
@@ -305,5 +331,5 @@ class _Parts:
         )
 
 
-def _generation_of(record: StateRecord) -> Generation:
-    return (record.index, record.generation)
+def _generation_of(record: StateRecord) -> GenerationKey:
+    return (record.index, record.current.number)

@@ -16,6 +16,7 @@ from flusso_core.model import (
     Document,
     Finding,
     FlushReport,
+    Generation,
     IndexMapping,
     Rejection,
     Severity,
@@ -85,9 +86,9 @@ class StdoutSink(Sink):
     async def store_records(self, records: Sequence[StateRecord]) -> None:
         """Nothing is remembered."""
 
-    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
+    async def generations(self, index: str) -> Sequence[Generation]:
         """None: nothing is remembered."""
-        del mapping
+        del index
         return ()
 
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
@@ -98,7 +99,7 @@ class StdoutSink(Sink):
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Nothing serves."""
 
-    async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
+    async def drop_generation(self, generation: Generation) -> None:
         """Nothing to drop."""
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from flusso_core.errors import SourceFatal
 from flusso_core.hookspecs import SourceContext
-from flusso_core.interfaces import DocumentBuilder
+from flusso_core.interfaces import DocumentBuilder, Resolved
 from flusso_core.model import (
     BuiltDocument,
     Change,
@@ -23,6 +23,7 @@ from flusso_core.model import (
     Operation,
     Page,
     RootTruncated,
+    SweepNeeded,
     TableName,
 )
 from flusso_core.schema import project_mapping
@@ -78,17 +79,14 @@ class PollingBuilder(DocumentBuilder):
         """Logical index name to its mapping, from the schema alone."""
         return {schema.index: project_mapping(schema) for schema in self._schemas}
 
-    async def resolve(
-        self, changes: Sequence[Change]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         """Stream the keys of every document that any of the changes touches."""
         truncated = {one.table for one in changes if one.operation is Operation.TRUNCATE}
         for name, index in self._indexes.items():
             if index.schema.table in truncated:
                 yield RootTruncated(name)
-            elif index.tables & truncated:
-                async for page in self._all(index):
-                    yield IndexKeys(name, page)
+            elif related := index.tables & truncated:
+                yield SweepNeeded(name, f"{min(related)} was truncated")
             root = _values(changes, index.schema.table, index.key)
             if root:
                 yield IndexKeys(name, root)
@@ -125,6 +123,14 @@ class PollingBuilder(DocumentBuilder):
             lambda connection: compiled.page(connection, span, after, min(limit, CHUNK)),
         )
 
+    async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
+        """The keys of those ids that no qualifying row has."""
+        compiled = self._indexes[index]
+        return await self._read(
+            f"look up ids of index {index!r}",
+            lambda connection: compiled.missing(connection, ids),
+        )
+
     async def estimate(self, index: str) -> int | None:
         """How many rows the root table has."""
         return await self._read(f"count the rows of index {index!r}", self._indexes[index].count)
@@ -132,17 +138,6 @@ class PollingBuilder(DocumentBuilder):
     async def check(self) -> Sequence[Finding]:
         """What the schemas ask for that the database does not have; works without `open`."""
         return await asyncio.to_thread(find, Database(self._options.url()), self._schemas)
-
-    async def _all(self, index: Index) -> AsyncGenerator[Sequence[Key], None]:
-        """Keys of every document of the index, page by page."""
-        after: Key | None = None
-        while True:
-            page = await self.page(index.schema.index, KeyRange(), after, CHUNK)
-            if page.documents:
-                yield [one.key for one in page.documents]
-            after = page.cursor
-            if after is None:
-                return
 
     def _compile(self, database: Database) -> dict[str, Index]:
         dialect = database.dialect

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Select, func, select
 
 from flusso_core.errors import SourceFatal
-from flusso_core.model import BuiltDocument, Key, KeyRange, Page, TableName
+from flusso_core.model import (
+    BuiltDocument,
+    Key,
+    KeyRange,
+    Page,
+    StrayKey,
+    TableName,
+    document_id_text,
+    key_of_id,
+)
 from flusso_core.schema import complete_keys, referenced_columns, routing_columns
 from flusso_core.schema.model import IndexSchema
 from flusso_source_polling.catalogue import Table, Tables, require, table_names
@@ -18,6 +27,8 @@ from flusso_source_polling.documents import Level
 from flusso_source_polling.filters import qualifies, raw_tables
 from flusso_source_polling.keys import after, one_of, up_to
 from flusso_source_polling.picture import Watch
+
+_ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,24 @@ class Index:
             for row, body in zip(passed, bodies, strict=True)
         ]
         return Page(documents, self._key(rows[-1]) if len(rows) == limit else None)
+
+    def missing(self, connection: Connection, ids: Sequence[str]) -> list[Key]:
+        """The keys of those ids that no qualifying row has; `StrayKey` where no key can be told.
+
+        Reads the keys of all rows: not every text can be compared with every type of key.
+        """
+        columns = self.root.sql.columns
+        keys = [self.dialect.key(columns[name], self.root.column(name)) for name in self.key]
+        passed = qualifies(self.schema, self.root, self.dialect)
+        lacking = dict.fromkeys(ids)
+        rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(
+            select(*keys).where(passed)
+        )
+        for row in rows:
+            key = tuple([self.dialect.key_text(raw) for raw in row])
+            lacking.pop(document_id_text(key), None)
+        width = len(self.key)
+        return [key_of_id(text, width) or StrayKey((text,)) for text in lacking]
 
     def count(self, connection: Connection) -> int:
         """How many root rows there are."""

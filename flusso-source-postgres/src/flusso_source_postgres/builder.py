@@ -6,23 +6,21 @@ import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from flusso_core.errors import SchemaMismatch, SourceFatal
+from flusso_core.errors import ConfigError, SchemaMismatch, SourceFatal
 from flusso_core.hookspecs import SourceContext
-from flusso_core.interfaces import DocumentBuilder
+from flusso_core.interfaces import DocumentBuilder, Resolved
 from flusso_core.model import (
     BuiltDocument,
     Change,
     Finding,
-    IndexKeys,
     IndexMapping,
     Key,
     KeyRange,
     Page,
-    RootTruncated,
     UnfitIndex,
 )
-from flusso_core.schema import project_mapping
-from flusso_source_postgres import ranges
+from flusso_core.schema import project_mapping, restore_schema
+from flusso_source_postgres import missing, ranges
 from flusso_source_postgres.catalogue import read_tables
 from flusso_source_postgres.connection import Connection
 from flusso_source_postgres.findings import find, require
@@ -118,9 +116,15 @@ class PostgresBuilder(DocumentBuilder):
         """Leave the index out of every later `resolve`."""
         self._excluded.add(index)
 
-    async def resolve(
-        self, changes: Sequence[Change]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    def older(self, schema: str) -> DocumentBuilder | None:
+        """A builder for a schema that an earlier run stored; `None`: it is of another format."""
+        try:
+            restored = restore_schema(schema)
+        except ConfigError:
+            return None
+        return PostgresBuilder(SourceContext(self._options, (restored,)))
+
+    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         """Stream the keys of every document that any of the changes touches."""
         served = [one for name, one in self._indexes.items() if name not in self._excluded]
         resolver = self._resolver
@@ -188,6 +192,12 @@ class PostgresBuilder(DocumentBuilder):
                 documents.append(BuiltDocument(key, value.replace(b"\n", b" ")))
         sizing.note(len(documents), size)
         return Page(documents, cursor=key if result.ntuples == limit else None)
+
+    async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
+        """The keys of those ids that no qualifying row has."""
+        compiled = self._indexes[index]
+        with reading(compiled.schema):
+            return await missing.find(self._running(), compiled, ids)
 
     async def estimate(self, index: str) -> int | None:
         """About how many rows the root table has; exact where it is small."""

@@ -8,12 +8,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
+from flusso_core.interfaces import Resolved
 from flusso_core.model import (
     Change,
     IndexKeys,
     Key,
     Operation,
     RootTruncated,
+    SweepNeeded,
     TableName,
 )
 from flusso_source_postgres.catalogue import RelationKind, Table
@@ -46,7 +48,7 @@ class Resolver:
 
     async def resolve(
         self, changes: Sequence[Change], indexes: Iterable[CompiledIndex]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    ) -> AsyncGenerator[Resolved, None]:
         """Stream the documents' keys, index by index."""
         touched = _Touched(changes)
         for compiled in indexes:
@@ -57,11 +59,14 @@ class Resolver:
 
     async def _of(
         self, compiled: CompiledIndex, touched: _Touched
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    ) -> AsyncGenerator[Resolved, None]:
         index = compiled.schema.index
         if compiled.schema.table in touched.truncated:
             yield RootTruncated(index)
-        elif compiled.embedded & touched.truncated or await self._lost(compiled, touched):
+        elif truncated := compiled.embedded & touched.truncated:
+            # Its rows are gone, and with them what they touched.
+            yield SweepNeeded(index, f"{min(truncated)} was truncated")
+        elif await self._lost(compiled, touched):
             async with aclosing(self._all(compiled)) as pages:
                 async for keys in pages:
                     yield IndexKeys(index, keys)

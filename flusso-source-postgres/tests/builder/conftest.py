@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from flusso_core.hookspecs import SourceContext
-from flusso_core.model import Change, Key, Operation, RootTruncated, RowImage, TableName
+from flusso_core.model import Change, IndexKeys, Key, Operation, RowImage, TableName
 from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.builder import PostgresBuilder
 from flusso_source_postgres.connection import ConnectionTarget
@@ -121,7 +121,7 @@ class Lab:
         """Index to the keys of documents that the changes touch."""
         found: dict[str, set[Key]] = {}
         async for one in builder.resolve(changes):
-            assert not isinstance(one, RootTruncated)
+            assert isinstance(one, IndexKeys)
             assert one.keys
             found.setdefault(one.index, set()).update(one.keys)
         return found

@@ -144,7 +144,9 @@ class Trial:
 
     def _seeded(self) -> bool:
         records = self._destination.records
-        return all(one.name in records and records[one.name].seeded for one in self.world.indexes)
+        return all(
+            one.name in records and records[one.name].current.clean for one in self.world.indexes
+        )
 
     async def _wrong(self, connection: psycopg.Connection[TupleRow]) -> str | None:
         # In a thread: flusso may hold a lock on a table for a moment, and needs the loop to go on.

@@ -59,5 +59,10 @@ class Batcher:
             position = batch.position or position
             committed_at = batch.committed_at or committed_at
         return ChangeBatch(
-            changes, position, tuple(dict.fromkeys(transactions)), committed_at, tuple(unfit)
+            changes,
+            position,
+            tuple(dict.fromkeys(transactions)),
+            committed_at,
+            tuple(unfit),
+            unfinished=pending[-1].unfinished,
         )

@@ -15,6 +15,7 @@ from flusso_core.engine.keeper import CLOSING_SECONDS, Keeper
 from flusso_core.engine.lane import Lane, LaneSettings
 from flusso_core.engine.racing import unless
 from flusso_core.engine.retry import Retrier, RetryPolicy
+from flusso_core.engine.series import Schemas
 from flusso_core.engine.stream import Stream
 from flusso_core.engine.transforms import Transforms
 from flusso_core.errors import EngineError, SourceUnavailable
@@ -61,6 +62,7 @@ class Engine:
         backfill_workers: pages of a seed that are read at once, a lane.
         build_workers: builds at once, a lane.
         skip_backfill: take every index for seeded without reading its rows.
+        sweep_intervals: index to the seconds after which all of its rows are read again.
         drain_seconds: how long a stop may take, however many sinks answer nothing any more.
     """
 
@@ -82,6 +84,7 @@ class Engine:
         backfill_workers: int = 2,
         build_workers: int = 2,
         skip_backfill: bool = False,
+        sweep_intervals: Mapping[str, float] | None = None,
         drain_seconds: float = 10.0,
     ) -> None:
         if not sinks:
@@ -103,8 +106,10 @@ class Engine:
             backfill_workers=backfill_workers,
             build_workers=build_workers,
             skip_backfill=skip_backfill,
+            sweep_intervals=sweep_intervals or {},
         )
         self._drain_seconds = drain_seconds
+        self._schemas = Schemas(builder, self._retrier)
         self._stream = Stream(capture, self._retrier, self._observer)
         self._keepers: list[Keeper] = []
         self._stop = asyncio.Event()
@@ -138,6 +143,45 @@ class Engine:
             raise error from error.__cause__
         finally:
             self._observer.phase(Phase.STOPPED)
+
+    async def sweep(self, index: str) -> None:
+        """Read all rows of an index again, and delete what it should not have.
+
+        Puts right whatever no change could tell of. Searches and live changes go on meanwhile.
+        Call it while `run` runs. It returns when every sink that is up has noted it down: those
+        do it even if this run ends.
+
+        Raises:
+            EngineError: nothing runs, or there is no such index.
+        """
+        for lane in self._lanes_with(index):
+            await lane.sweep(index, "a sweep was asked for")
+
+    async def reindex(self, index: str, *, keep_old: bool = False) -> None:
+        """Fill an index anew in a new generation, and let searches see it when it is filled.
+
+        What serves meanwhile keeps getting live changes. Call it while `run` runs. It returns
+        when every sink that is up has noted it down.
+
+        Args:
+            index: the logical name.
+            keep_old: keep what has served until then; it gets no more changes.
+
+        Raises:
+            EngineError: nothing runs, or there is no such index.
+        """
+        for lane in self._lanes_with(index):
+            await lane.reindex(index, keep=keep_old)
+
+    def _lanes_with(self, index: str) -> Sequence[Lane]:
+        if index not in self._builder.mappings():
+            raise EngineError(f"there is no index {index!r}")
+        if index in self._stopped:
+            raise EngineError(f"index {index} has stopped: {self._stopped[index]}")
+        lanes = self._lanes
+        if not lanes or self._stop.is_set():
+            raise EngineError("nothing runs that could read its rows")
+        return lanes
 
     async def _run(self, *, once: bool, backfill_only: bool) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -181,6 +225,7 @@ class Engine:
         for name, edge in edges:
             stack.push_async_callback(edge.close)
             await self._retrier.run(f"connecting {name}", edge.open)
+        stack.push_async_callback(self._schemas.close)
         for unfit in self._builder.unfit():
             self._stop_index(unfit)
         if self._nothing_left.is_set():
@@ -196,6 +241,7 @@ class Engine:
                 sink,
                 owner=owner,
                 capture=self._capture,
+                schemas=self._schemas,
                 stream=self._stream,
                 make_queue=partial(self._queue, name),
                 make_lane=partial(self._make_lane, name, sink),
@@ -221,7 +267,7 @@ class Engine:
         return Lane(
             name,
             capture=self._capture,
-            builder=self._builder,
+            schemas=self._schemas,
             sink=sink,
             queue=queue,
             epoch=epoch,

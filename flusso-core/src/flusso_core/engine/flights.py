@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 
-from flusso_core.engine.ledger import Flight, Ledger
+from flusso_core.engine.ledger import Flight, Ledger, Target
 from flusso_core.engine.retry import Retrier
+from flusso_core.engine.series import Series
 from flusso_core.engine.transforms import Transforms
-from flusso_core.errors import DocumentRejected, SchemaMismatch, SinkUnavailable
-from flusso_core.interfaces import DocumentBuilder, Sink
+from flusso_core.errors import DocumentRejected, GenerationLost, SchemaMismatch, SinkUnavailable
+from flusso_core.interfaces import Sink
 from flusso_core.model import (
     BuiltDocument,
     Document,
@@ -19,6 +20,7 @@ from flusso_core.model import (
     FlushReport,
     Key,
     Rejection,
+    StrayKey,
     document_id_text,
 )
 from flusso_core.observe.observer import FlushStats, Observer
@@ -45,16 +47,17 @@ class Flights:
     Args:
         lane: the sink's name.
         ledger: what is owed.
-        builder: reads documents.
-        sink: writes them.
-        generations: index to the generation that is written to; the lane changes it.
+        sink: the destination.
+        series: the generations that are written to; changed by `Generations`.
         progressed: called whenever the ledger has changed.
+        lost: called when a generation is gone.
         retrier: how failures that pass are tried again.
         failures: what follows when a document is refused, or a transform fails on it.
         transforms: what the user changes in documents before they are written.
         bounds: what may be held in memory.
         build_workers: builds at once.
-        unfit: told of an index that no longer fits its tables; nothing more of it is due then.
+        unfit: told of a generation whose schema no longer fits its tables; nothing more of it is
+            due then.
         observer: hears of each flush.
     """
 
@@ -63,26 +66,26 @@ class Flights:
         *,
         lane: str,
         ledger: Ledger,
-        builder: DocumentBuilder,
         sink: Sink,
-        generations: Mapping[str, int],
+        series: Mapping[Target, Series],
         progressed: Callable[[], None],
+        lost: Callable[[GenerationLost], None],
         retrier: Retrier,
         failures: FailurePolicies,
         transforms: Transforms,
         bounds: Bounds,
         build_workers: int,
-        unfit: Callable[[SchemaMismatch], None],
+        unfit: Callable[[Target, SchemaMismatch], None],
         observer: Observer,
     ) -> None:
         capabilities = sink.capabilities
         self.count = build_workers + capabilities.flushes_in_flight
         self._lane = lane
         self._ledger = ledger
-        self._builder = builder
         self._sink = sink
-        self._generations = generations
+        self._series = series
         self._progressed = progressed
+        self._lost = lost
         self._retrier = retrier
         self._failures = failures
         self._transforms = transforms
@@ -95,8 +98,8 @@ class Flights:
         )
         self._max_bytes = min(capabilities.max_bytes, max(1, bounds.max_bytes // self.count))
         self._document_bytes = float(_FIRST_GUESS_BYTES)
-        self._refreshed: dict[str, float] = {}
-        self._stale: set[str] = set()
+        self._refreshed: dict[Target, float] = {}
+        self._stale: set[Target] = set()
         self._work = asyncio.Event()
         self._draining = asyncio.Event()
 
@@ -117,10 +120,7 @@ class Flights:
     async def work(self) -> None:
         """One worker: one flight after the other, until `drain`."""
         while not self._draining.is_set():
-            try:
-                await self._retrier.run(f"{self._lane}: writing", self._fly, ending=self._draining)
-            except SchemaMismatch as mismatch:
-                self._unfit(mismatch)
+            await self._retrier.run(f"{self._lane}: writing", self._fly, ending=self._draining)
 
     async def _fly(self) -> None:
         async with self._building:
@@ -128,9 +128,17 @@ class Flights:
             if flight is None:
                 return
             started = time.monotonic()
-            documents = await self._build(flight)
-        if documents:
+            try:
+                documents = await self._build(flight)
+            except SchemaMismatch as mismatch:
+                self._unfit(flight.target, mismatch)
+                return
+        if not documents:
+            return
+        try:
             await self.flush(documents, build_seconds=time.monotonic() - started, seed=False)
+        except GenerationLost as lost:
+            self._lost(lost)
 
     async def _take(self) -> Flight | None:
         while not self._draining.is_set():
@@ -145,15 +153,20 @@ class Flights:
 
     async def _build(self, flight: Flight) -> list[Document]:
         """Build the flight; what would exceed the bound in bytes goes back to the ledger."""
-        generation = self._generations[flight.index]
+        target, series = flight.target, self._series[flight.target]
         documents: list[Document] = []
         unbuilt = dict.fromkeys(flight.keys)
         held = 0
         complete = False
         try:
-            async with aclosing(self._builder.build(flight.index, flight.keys)) as chunks:
+            strays = [key for key in flight.keys if isinstance(key, StrayKey)]
+            if strays:
+                documents += await self._build_strays(flight, strays)
+                for stray in strays:
+                    del unbuilt[stray]
+            async with aclosing(series.builder.build(target.index, list(unbuilt))) as chunks:
                 async for chunk in chunks:
-                    documents += self.documents(flight.index, generation, chunk, flight.version)
+                    documents += self.documents(target, chunk, flight.version)
                     for built in chunk:
                         del unbuilt[built.key]
                     held += self.measure(chunk)
@@ -163,13 +176,24 @@ class Flights:
         finally:
             if not complete:
                 unbuilt |= dict.fromkeys(document.id.key for document in documents)
-            self._fail(flight.index, list(unbuilt))
+            self._fail(target, list(unbuilt))
         return documents
 
+    async def _build_strays(self, flight: Flight, strays: Sequence[StrayKey]) -> list[Document]:
+        """Delete those that no row has; what a row has is written under the row's own key."""
+        target = flight.target
+        builder = self._series[target].builder
+        missing = set(await builder.missing(target.index, [key[0] for key in strays]))
+        self._ledger.landed(target, [key for key in strays if key not in missing])
+        self._progressed()
+        lacking = [BuiltDocument(key, None) for key in strays if key in missing]
+        return self.documents(target, lacking, flight.version)
+
     def documents(
-        self, index: str, generation: int, built: Sequence[BuiltDocument], version: int
+        self, target: Target, built: Sequence[BuiltDocument], version: int
     ) -> list[Document]:
         """What a builder read, ready to be written."""
+        index, generation = target
         return [Document(DocumentId(index, generation, key), body, version) for key, body in built]
 
     def measure(self, built: Sequence[BuiltDocument]) -> int:
@@ -182,20 +206,22 @@ class Flights:
     async def flush(
         self, documents: Sequence[Document], *, build_seconds: float, seed: bool
     ) -> None:
-        """Write documents of one index that are in flight; each lands or fails in the ledger.
+        """Write documents of one target that are in flight; each lands or fails in the ledger.
 
         Raises:
             SinkUnavailable: some or all failed for now; they are dirty again.
+            GenerationLost: the generation is gone; they are dirty again.
             DocumentRejected: one was refused and the policy is to stop.
         """
-        index = documents[0].id.index
+        first = documents[0].id
+        target = Target(first.index, first.generation)
         flying = {document.id.key: document for document in documents}
         try:
             ready, failed = self._transforms.apply(documents)
             flying |= {document.id.key: document for document in ready}
             async with self._flushing:
                 started = time.monotonic()
-                caught_up = self._is_caught_up(index, len(documents))
+                caught_up = self._is_caught_up(target, len(documents))
                 report = (
                     await self._sink.flush(ready, caught_up=caught_up) if ready else FlushReport()
                 )
@@ -203,62 +229,62 @@ class Flights:
             rejected = [*failed, *report.rejected]
             throttled = [flying.pop(identity.key) for identity in report.throttled]
             refused = [flying.pop(rejection.document.id.key) for rejection in rejected]
-            self._land(index, list(flying.values()), build_seconds, flush_seconds, seed=seed)
+            self._land(target, list(flying.values()), build_seconds, flush_seconds, seed=seed)
             flying = {document.id.key: document for document in (*throttled, *refused)}
             if rejected:
-                await self._reject(index, rejected)
+                await self._reject(target, rejected)
                 for document in refused:
                     del flying[document.id.key]
             if throttled:
-                message = f"{len(throttled)} documents of {index} are throttled"
+                message = f"{len(throttled)} documents of {target.index} are throttled"
                 raise SinkUnavailable(message)
         finally:
-            self._fail(index, list(flying))
-        await self._refresh(index)
+            self._fail(target, list(flying))
+        await self._refresh(target)
 
-    def _is_caught_up(self, index: str, count: int) -> bool:
+    def _is_caught_up(self, target: Target, count: int) -> bool:
         """Whether a flush of so many documents should make them searchable at once.
 
         Refreshing costs the destination as much as many documents do: the last of several
         flushes does it for all, or `_refresh` when they have ended in another order.
         """
         now = time.monotonic()
-        alone = self._ledger.in_flight_of(index) == count
-        overdue = now - self._refreshed.get(index, 0.0) >= _REFRESH_SECONDS
-        caught_up = self._ledger.ready_of(index) == 0 and (alone or overdue)
+        alone = self._ledger.in_flight_of(target) == count
+        overdue = now - self._refreshed.get(target, 0.0) >= _REFRESH_SECONDS
+        caught_up = self._ledger.ready_of(target) == 0 and (alone or overdue)
         if caught_up:
-            self._refreshed[index] = now
+            self._refreshed[target] = now
         else:
-            self._stale.add(index)
+            self._stale.add(target)
         return caught_up
 
-    async def _refresh(self, index: str) -> None:
-        """When the last flush of an index has ended, make searchable what none of them did."""
-        busy = self._ledger.ready_of(index) or self._ledger.in_flight_of(index)
-        if busy or index not in self._stale:
+    async def _refresh(self, target: Target) -> None:
+        """When the last flush of a generation has ended, make searchable what none of them did."""
+        busy = self._ledger.ready_of(target) or self._ledger.in_flight_of(target)
+        if busy or target not in self._stale:
             return
-        self._stale.discard(index)
+        self._stale.discard(target)
         try:
-            await self._sink.refresh(index)
+            await self._sink.refresh(target.index)
         except BaseException:
-            self._stale.add(index)
+            self._stale.add(target)
             raise
-        self._refreshed[index] = time.monotonic()
+        self._refreshed[target] = time.monotonic()
 
     def _land(
         self,
-        index: str,
+        target: Target,
         documents: Sequence[Document],
         build_seconds: float,
         flush_seconds: float,
         *,
         seed: bool,
     ) -> None:
-        self._ledger.landed(index, [document.id.key for document in documents])
+        self._ledger.landed(target, [document.id.key for document in documents])
         sizes = [len(document.body) for document in documents if document.body is not None]
         stats = FlushStats(
             lane=self._lane,
-            index=index,
+            index=target.index,
             upserts=len(sizes),
             tombstones=len(documents) - len(sizes),
             bytes=sum(sizes),
@@ -269,22 +295,22 @@ class Flights:
         self._observer.flushed(stats, [document.id for document in documents])
         self._progressed()
 
-    async def _reject(self, index: str, rejections: Sequence[Rejection]) -> None:
+    async def _reject(self, target: Target, rejections: Sequence[Rejection]) -> None:
         for rejection in rejections:
             self._observer.rejected(self._lane, rejection)
-        if self._failures.of(index) is FailurePolicy.STOP:
+        if self._failures.of(target.index) is FailurePolicy.STOP:
             first = rejections[0]
             message = (
                 f"{self._lane}: document {document_id_text(first.document.id.key)} of index "
-                f"{index} is refused: {first.reason}; correct the row or the schema, or set "
+                f"{target.index} is refused: {first.reason}; correct the row or the schema, or set "
                 'on_error to "skip" to quarantine such documents and go on'
             )
             raise DocumentRejected(message)
         await self._sink.quarantine(rejections)
-        self._ledger.landed(index, [rejection.document.id.key for rejection in rejections])
+        self._ledger.landed(target, [rejection.document.id.key for rejection in rejections])
         self._progressed()
 
-    def _fail(self, index: str, keys: Sequence[Key]) -> None:
+    def _fail(self, target: Target, keys: Sequence[Key]) -> None:
         if keys:
-            self._ledger.failed(index, keys)
+            self._ledger.failed(target, keys)
             self._progressed()

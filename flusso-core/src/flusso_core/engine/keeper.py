@@ -11,6 +11,7 @@ from flusso_core.engine.lane import Lane
 from flusso_core.engine.pulse import Pulse
 from flusso_core.engine.racing import unless
 from flusso_core.engine.retry import Retrier, RetryPolicy
+from flusso_core.engine.series import Schemas
 from flusso_core.engine.stream import Stream
 from flusso_core.errors import SinkError
 from flusso_core.interfaces import ChangeCapture, Queue, Sink
@@ -46,6 +47,7 @@ class Keeper:
         sink: the destination.
         owner: names this run to whoever waits for the lease.
         capture: for the settling wait.
+        schemas: the builders.
         stream: what the lane follows.
         make_queue: makes a lane's queue.
         make_lane: makes the lane.
@@ -61,6 +63,7 @@ class Keeper:
         *,
         owner: str,
         capture: ChangeCapture,
+        schemas: Schemas,
         stream: Stream,
         make_queue: Callable[[], Queue],
         make_lane: MakeLane,
@@ -72,6 +75,7 @@ class Keeper:
         self._sink = sink
         self._owner = owner
         self._capture = capture
+        self._schemas = schemas
         self._stream = stream
         self._make_queue = make_queue
         self._make_lane = make_lane
@@ -189,7 +193,9 @@ class Keeper:
         epoch = await self._try("becoming the writer", lambda: self._sink.acquire(self._owner))
         async with asyncio.TaskGroup() as tasks:
             renewing = tasks.create_task(self._renew())
-            await self._stream.begin()
+            remembered = await self._try("reading its state", self._sink.load_records)
+            await self._stream.begin(self._schemas.older(remembered.values()))
+            await self._schemas.open_older(self._stream.covered)
             if self._start is None:
                 await self._renew_queue(self._stream.delivered)
             start = self._start or await self._stream.join(self._attach)
@@ -197,7 +203,7 @@ class Keeper:
             lane = self._make_lane(
                 self._queue, epoch, self._retrier, self._observer, self._recorded.set
             )
-            await lane.prepare(self._stream.identity, start)
+            await lane.prepare(self._stream.identity, start, remembered)
             if self._leaving.is_set():  # in this very moment
                 renewing.cancel()
                 forgetting.cancel()

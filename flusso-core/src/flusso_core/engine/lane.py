@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from flusso_core.engine.admission import Admission
 from flusso_core.engine.batcher import Batcher
 from flusso_core.engine.flights import Flights
-from flusso_core.engine.groups import first_leaf
-from flusso_core.engine.ledger import Ledger
-from flusso_core.engine.planner import SeedProgress
+from flusso_core.engine.generations import Generations
+from flusso_core.engine.ledger import Debtor, Ledger, Target
+from flusso_core.engine.payments import Payments
+from flusso_core.engine.planner import Source
 from flusso_core.engine.records import Records
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.room import Room
 from flusso_core.engine.seeder import Seeder
+from flusso_core.engine.series import Schemas, Series
 from flusso_core.engine.transforms import Transforms
 from flusso_core.engine.watermark import Watermark
-from flusso_core.errors import EngineError, SchemaMismatch, SinkUnavailable
+from flusso_core.errors import EngineError, GenerationLost, SchemaMismatch, SinkUnavailable
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
 from flusso_core.model import (
     ChangeBatch,
     Position,
     RootTruncated,
+    StateRecord,
     StreamIdentity,
+    SweepNeeded,
     UnfitIndex,
 )
 from flusso_core.observe.observer import BatchStats, Observer
@@ -56,6 +61,7 @@ class LaneSettings:
     backfill_workers: int
     build_workers: int
     skip_backfill: bool
+    sweep_intervals: Mapping[str, float]
 
 
 class Lane:
@@ -67,7 +73,7 @@ class Lane:
     Args:
         name: the sink's name.
         capture: for the gate.
-        builder: finds and reads documents.
+        schemas: the builders that find and read documents.
         sink: the destination.
         queue: from where the batches come.
         epoch: of this writer at the destination.
@@ -84,7 +90,7 @@ class Lane:
         name: str,
         *,
         capture: ChangeCapture,
-        builder: DocumentBuilder,
+        schemas: Schemas,
         sink: Sink,
         queue: Queue,
         epoch: int,
@@ -99,7 +105,7 @@ class Lane:
         self._queue = queue
         self._epoch = epoch
         self._capture = capture
-        self._builder = builder
+        self._schemas = schemas
         self._sink = sink
         self._settings = settings
         self._retrier = retrier
@@ -108,12 +114,7 @@ class Lane:
         self._stopped = stopped
         self._unfit = unfit
         self._batcher = Batcher(settings.batching)
-        self._bound = Room(settings.bounds)
-        self._seeding: dict[str, asyncio.Task[None]] = {}
-        self._finishing: set[str] = set()
-        self._settled = asyncio.Event()
-        self._room = asyncio.Event()
-        self._all_seeded = asyncio.Event()
+        self._series: dict[Target, Series] = {}
         self._landed = asyncio.Event()
         self._watermark_moved = asyncio.Event()
 
@@ -124,56 +125,89 @@ class Lane:
 
     # Start
 
-    async def prepare(self, identity: StreamIdentity, confirmed: Position) -> None:
-        """Settle with the destination how each index goes on. Both are of after the lease."""
+    async def prepare(
+        self,
+        identity: StreamIdentity,
+        confirmed: Position,
+        remembered: Mapping[str, StateRecord],
+    ) -> None:
+        """Settle with the destination how each index goes on. All of it is of after the lease."""
+        settings = self._settings
         self._watermark = Watermark(confirmed)
+        self._ledger = Ledger(epoch=self._epoch)
+        self._admission = Admission(Room(settings.bounds), self._ledger, self._watermark)
+        self._payments = Payments()
         self._records = Records(
             self.name,
             sink=self._sink,
-            mappings=self._builder.mappings(),
             watermark=self._watermark,
             retrier=self._retrier,
             stored=self._stored,
         )
-        self._ledger = Ledger(epoch=self._epoch)
         self._flights = Flights(
             lane=self.name,
             ledger=self._ledger,
-            builder=self._builder,
             sink=self._sink,
-            generations=self._records.generations,
+            series=self._series,
             progressed=self._progressed,
+            lost=self._lost,
             retrier=self._retrier,
-            failures=self._settings.failures,
-            transforms=self._settings.transforms,
-            bounds=self._settings.bounds,
-            build_workers=self._settings.build_workers,
+            failures=settings.failures,
+            transforms=settings.transforms,
+            bounds=settings.bounds,
+            build_workers=settings.build_workers,
             unfit=self._mismatch,
             observer=self._observer,
         )
         self._seeder = Seeder(
             lane=self.name,
             ledger=self._ledger,
-            builder=self._builder,
+            sink=self._sink,
             flights=self._flights,
-            generations=self._records.generations,
+            payments=self._payments,
+            admission=self._admission,
             progressed=self._progressed,
             retrier=self._retrier,
-            readers=self._settings.backfill_workers,
+            readers=settings.backfill_workers,
             observer=self._observer,
         )
-        await self._records.load(identity, self._settings.gaps, self._stopped)
+        self._generations = Generations(
+            self.name,
+            sink=self._sink,
+            schemas=self._schemas,
+            series=self._series,
+            records=self._records,
+            ledger=self._ledger,
+            watermark=self._watermark,
+            seeder=self._seeder,
+            progressed=self._progressed,
+            unfit=self._mismatch,
+            stopped=self._stopped,
+            retrier=self._retrier,
+            skip_backfill=settings.skip_backfill,
+            sweep_intervals=settings.sweep_intervals,
+        )
+
+        async def source(record: StateRecord | None) -> Source:
+            branched = None
+            if record is not None and record.identity.timeline != identity.timeline:
+                timeline = record.identity.timeline
+                branched = await self._try(
+                    "asking the source", lambda: self._capture.branch_point(timeline)
+                )
+            return Source(identity, confirmed, branched)
+
+        await self._generations.load(remembered, source, settings.gaps)
 
     def begin_seeding(self) -> None:
         """The source has settled: pages may be read."""
-        self._settled.set()
+        self._generations.allow_reading()
 
     # Run
 
     async def run(self) -> None:
         """Keep the destination in step until `drain`."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
             self._recording = tasks.create_task(self._records.keep_stored(_STORE_SECONDS))
             self._intake = tasks.create_task(self._take_in())
             self._workers = [
@@ -181,24 +215,25 @@ class Lane:
             ]
             for index in self._stopped:  # some may have stopped since the records were loaded
                 self.stop_index(index)
-            for index in self._records.unseeded():
-                self._start_seed(index)
-            self._check_seeded()
+            self._generations.run(tasks)
 
     def stop_index(self, index: str) -> None:
         """Build and write nothing more of an index; its record stays where it is right."""
         self._records.leave_behind(index)
-        self._ledger.retire(index)
-        seed = self._seeding.pop(index, None)
-        # What begins to serve must be recorded as serving.
-        if seed is not None and index not in self._finishing:
-            seed.cancel()
+        self._generations.stop_index(index)
         self._progressed()
-        self._check_seeded()
+
+    async def sweep(self, index: str, reason: str) -> None:
+        """Read all rows of an index again; returns when the destination has the intent."""
+        await self._generations.sweep(index, reason)
+
+    async def reindex(self, index: str, *, keep: bool) -> None:
+        """Fill an index anew beside what serves; returns when that has begun."""
+        await self._generations.reindex(index, keep=keep)
 
     async def seeded(self) -> None:
-        """Return when every index is seeded that has not stopped."""
-        await self._all_seeded.wait()
+        """Return when every index has all documents that has not stopped."""
+        await self._generations.filled()
 
     async def reached(self, position: Position) -> None:
         """Return when everything up to `position` is right at the destination."""
@@ -217,7 +252,7 @@ class Lane:
                 while self._ledger.in_flight:
                     self._landed.clear()
                     await self._landed.wait()
-        ending = [self._intake, self._recording, *self._workers, *self._seeding.values()]
+        ending = [self._intake, self._recording, *self._workers, *self._generations.tasks()]
         for task in ending:
             task.cancel()
         await asyncio.wait(ending)
@@ -248,8 +283,8 @@ class Lane:
             batcher.add(batch, time.monotonic())
 
     async def _resolve(self, batch: ChangeBatch) -> None:
-        await self._make_room()
-        debtor = self._ledger.open_debtor()
+        await self._admission.wait()
+        debtor = self._ledger.open_batch()
         self._watermark.begin(debtor, batch.position)
         for index in batch.unfit:
             self._unfit(index)
@@ -257,7 +292,7 @@ class Lane:
             started = time.monotonic()
             await self._try("waiting for commits", lambda: self._capture.wait_visible(batch))
             visible = time.monotonic()
-            documents = await self._try("resolving", lambda: self._mark_fitting(batch, debtor))
+            documents = await self._try("resolving", lambda: self._mark_all(batch, debtor))
             stats = BatchStats(
                 lane=self.name,
                 changes=len(batch.changes),
@@ -267,112 +302,71 @@ class Lane:
             )
             self._observer.batch(stats)
         self._ledger.seal(debtor)
+        self._generations.resolved(debtor, unfinished=batch.unfinished)
         self._progressed()
 
-    async def _mark_fitting(self, batch: ChangeBatch, debtor: int) -> int:
+    async def _mark_all(self, batch: ChangeBatch, debtor: Debtor) -> int:
+        """Mark what the batch touches in every live generation."""
+        documents = 0
+        for builder in self._schemas.builders:
+            documents += await self._mark_fitting(builder, batch, debtor)
+        return documents
+
+    async def _mark_fitting(
+        self, builder: DocumentBuilder, batch: ChangeBatch, debtor: Debtor
+    ) -> int:
         """Mark what the batch touches, without the indexes that prove not to fit meanwhile."""
-        while True:
+        while self._generations.builds(builder):
             try:
-                return await self._mark(batch, debtor)
+                return await self._mark(builder, batch, debtor)
             except SchemaMismatch as mismatch:
+                if builder is not self._schemas.builder:
+                    for target in self._generations.of(builder, mismatch.index):
+                        await self._generations.freeze(target, mismatch.reason)
+                    continue
                 if mismatch.index in self._stopped:
                     message = f"index {mismatch.index} has stopped, and is resolved all the same"
                     raise EngineError(message) from mismatch
-                self._mismatch(mismatch)
+                self._unfit(UnfitIndex(mismatch.index, mismatch.reason))
+        return 0
 
-    async def _mark(self, batch: ChangeBatch, debtor: int) -> int:
+    async def _mark(self, builder: DocumentBuilder, batch: ChangeBatch, debtor: Debtor) -> int:
         documents = 0
-        async with aclosing(self._builder.resolve(batch.changes)) as found:
-            async for keys in found:
-                if isinstance(keys, RootTruncated):
-                    await self._restart(keys.index)
+        async with aclosing(builder.resolve(batch.changes)) as found:
+            async for one in found:
+                if one.index in self._stopped:
                     continue
-                self._bound.weigh(keys.keys)
-                await self._make_room()
-                documents += self._ledger.mark(keys.index, keys.keys, debtor)
-                self._flights.wake()
+                if isinstance(one, RootTruncated):
+                    await self._generations.truncated(builder, one.index)
+                elif isinstance(one, SweepNeeded):
+                    # The batch is owed until the intent is stored.
+                    await self._generations.sweep(one.index, one.reason, builder)
+                else:
+                    await self._admission.wait(one.keys)
+                    for target in self._generations.of(builder, one.index):
+                        documents += self._ledger.mark(target, one.keys, debtor)
+                    self._flights.wake()
         return documents
 
-    async def _make_room(self) -> None:
-        while not self._has_room():
-            self._room.clear()
-            await self._room.wait()
+    def _mismatch(self, target: Target, mismatch: SchemaMismatch) -> None:
+        """A builder has found that a schema does not fit its tables any more."""
+        if self._generations.is_older(target):
+            self._generations.freeze_soon(target, mismatch.reason)
+        else:
+            self._unfit(UnfitIndex(mismatch.index, mismatch.reason))
 
-    def _has_room(self) -> bool:
-        return self._bound.has(
-            dirty=self._ledger.dirty,
-            debts=self._ledger.debts,
-            pending=self._watermark.pending,
-        )
-
-    async def _restart(self, index: str) -> None:
-        """The index begins again in a new, empty generation.
-
-        A barrier: what is in flight lands or fails first, and only then is anything marked for
-        the new generation. The old one serves until the new one is seeded.
-        """
-        self._ledger.hold(index)
-        seed = self._seeding.pop(index, None)
-        if seed is not None:
-            if index not in self._finishing:  # what begins to serve must be recorded as serving
-                seed.cancel()
-            await asyncio.wait([seed])
-        while self._ledger.in_flight_of(index):
-            self._landed.clear()
-            await self._landed.wait()
-        if index not in self._stopped:
-            await self._records.restart(index)
-        if index in self._stopped:
-            return
-        self._ledger.void(index)
-        logger.info("%s: index %s begins again: its root table was truncated", self.name, index)
-        self._all_seeded.clear()
-        self._start_seed(index)
-
-    def _mismatch(self, mismatch: SchemaMismatch) -> None:
-        self._unfit(UnfitIndex(mismatch.index, mismatch.reason))
+    def _lost(self, lost: GenerationLost) -> None:
+        self._generations.lost(lost)
 
     def _progressed(self) -> None:
         """The ledger has changed: pass on what that makes possible."""
         self._landed.set()
         self._flights.wake()
         for debtor in self._ledger.settled():
-            if not self._seeder.paid(debtor) and self._watermark.end(debtor):
+            if not self._payments.settle(debtor) and self._watermark.end(debtor):
                 self._watermark_moved.set()
-        if self._has_room():
-            self._room.set()
-
-    # Seeds
-
-    def _start_seed(self, index: str) -> None:
-        self._seeding[index] = self._tasks.create_task(self._seed(index))
-
-    async def _seed(self, index: str) -> None:
-        try:
-            await self._fill(index)
-        except* SchemaMismatch as group:
-            self._seeding.pop(index, None)  # it ends by itself
-            self._mismatch(first_leaf(group))
-
-    async def _fill(self, index: str) -> None:
-        await self._settled.wait()
-        if not self._settings.skip_backfill:
-            ranges = self._records.current(index).ranges
-            progress = SeedProgress(ranges) if ranges else await self._seeder.spans(index)
-            # The ranges are durable before the first page, so that a restart has the same ones.
-            await self._records.seeding(index, progress)
-            await self._seeder.seed(index, progress)
-            if not progress.done:  # drained
-                return
-        self._finishing.add(index)
-        await self._records.seeded(index)
-        self._finishing.discard(index)
-        self._seeding.pop(index, None)
-        self._check_seeded()
-
-    def _check_seeded(self) -> None:
-        if not self._records.unseeded():
-            self._all_seeded.set()
+        self._generations.progressed()
+        self._admission.reconsider()
 
     async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
         return await self._retrier.run(f"{self.name}: {what}", operation)

@@ -6,8 +6,8 @@ plain state machine: no clock, no I/O. Three rules make everything converge:
 - a document is in flight at most once, so a newer build never races an older one;
 - a flight's version is drawn before its build reads anything, so a request that lands late
   loses against every newer one;
-- a row of a seed's page is written from the page only if nothing touched its document since the
-  page was opened; otherwise the document is marked and built anew.
+- a row of a page is written from the page only if nothing touched its document since the page
+  was opened; otherwise the document is marked and built anew.
 """
 
 from __future__ import annotations
@@ -15,36 +15,51 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from flusso_core.model import Key
 
 Debtor: TypeAlias = int
-"""A batch or a page to which documents are owed."""
+"""A batch, a page or the end of a sweep, to which documents are owed; later ones are higher."""
 
 Debts: TypeAlias = tuple[Debtor, ...]
-"""To whom a document is owed, none twice. Nearly always one, so a tuple is the small thing."""
+"""To whom a document is owed: the oldest batch first (0: to none), then pages and sweeps.
+
+Of batches the oldest is enough. They are done in order only (`Watermark`), and the flight that
+pays the oldest is taken after all that marked the document while it waited. So a document that
+changes for ever while the destination is down owes no more than one that changed once.
+"""
+
+_NO_BATCH: Debtor = 0
 
 _NUMBER_BITS = 40
 """A version is the epoch above 40 bits of flight number: a trillion flights in each of eight
 million runs, within the 63 bits of an external version (OpenSearch index API, `version`)."""
 
 
+class Target(NamedTuple):
+    """Where documents go: a generation of an index."""
+
+    # Hides `tuple.index`, which nobody needs.
+    index: str  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
+    generation: int
+
+
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """Documents of one index that are about to be built, with their version."""
+    """Documents of one target that are about to be built, with their version."""
 
-    index: str
+    target: Target
     keys: Sequence[Key]
     version: int
 
 
 @dataclass(slots=True, eq=False)
 class OpenPage:
-    """A page of a seed that is being read or written.
+    """A page of a seed or a sweep that is being read or written.
 
     Attributes:
-        index: the index that is seeded.
+        target: what is filled.
         debtor: to whom the page's documents are owed.
         version: of the documents that are written from the page.
         opened: the ledger's sequence when reading began.
@@ -52,7 +67,7 @@ class OpenPage:
         filled: its rows are in the ledger.
     """
 
-    index: str
+    target: Target
     debtor: Debtor
     version: int
     opened: int
@@ -61,8 +76,8 @@ class OpenPage:
 
 
 @dataclass(slots=True)
-class _Index:
-    """The documents of one index: waiting, waiting for their own flight to end, in flight."""
+class _Documents:
+    """The documents of one target: waiting, waiting for their own flight to end, in flight."""
 
     ready: dict[Key, Debts] = field(default_factory=dict[Key, Debts])
     blocked: dict[Key, Debts] = field(default_factory=dict[Key, Debts])
@@ -88,17 +103,12 @@ class Ledger:
         self._sequence = 0
         self._debtors = 0
         self._owed: dict[Debtor, int] = {}
+        self._batches: set[Debtor] = set()
         self._sealed: set[Debtor] = set()
         self._settled: list[Debtor] = []
-        self._indexes: dict[str, _Index] = {}
+        self._targets: dict[Target, _Documents] = {}
         self._dirty = 0
         self._flying = 0
-        self._debts = 0
-
-    @property
-    def debts(self) -> int:
-        """All debts together: one for each debtor to whom a document is owed."""
-        return self._debts
 
     @property
     def dirty(self) -> int:
@@ -110,17 +120,17 @@ class Ledger:
         """Documents whose flight has not ended."""
         return self._flying
 
-    def in_flight_of(self, index: str) -> int:
-        """Documents of that index whose flight has not ended."""
-        return len(self._of(index).flying)
+    def in_flight_of(self, target: Target) -> int:
+        """Documents of that target whose flight has not ended."""
+        return len(self._of(target).flying)
 
     def ready(self) -> int:
         """Documents that could be taken now."""
-        return sum(len(entry.ready) for entry in self._indexes.values() if not entry.held)
+        return sum(len(entry.ready) for entry in self._targets.values() if not entry.held)
 
-    def ready_of(self, index: str) -> int:
-        """Documents of that index that could be taken now."""
-        return len(self._of(index).ready)
+    def ready_of(self, target: Target) -> int:
+        """Documents of that target that could be taken now."""
+        return len(self._of(target).ready)
 
     def owed(self, debtor: Debtor) -> int:
         """How many debts that debtor still has."""
@@ -128,8 +138,18 @@ class Ledger:
 
     # Debtors
 
+    def open_batch(self) -> Debtor:
+        """A new batch, to mark documents for; `seal` it when all are marked.
+
+        A document that is owed to an older batch already is not owed to this one too: no batch
+        is done before those before it.
+        """
+        batch = self.open_debtor()
+        self._batches.add(batch)
+        return batch
+
     def open_debtor(self) -> Debtor:
-        """A new debtor, to mark documents for; `seal` it when all are marked."""
+        """A new debtor that is no batch; `seal` it when all documents are marked."""
         self._debtors += 1
         self._owed[self._debtors] = 0
         return self._debtors
@@ -147,16 +167,17 @@ class Ledger:
 
     # Live changes
 
-    def mark(self, index: str, keys: Iterable[Key], debtor: Debtor) -> int:
+    def mark(self, target: Target, keys: Iterable[Key], debtor: Debtor) -> int:
         """Each document becomes dirty and owed to `debtor`; returns how many were not dirty.
 
         A document that waits already is built once, and that pays both.
         """
-        entry = self._of(index)
+        entry = self._of(target)
         if entry.retired:
             return 0
         ready, blocked, flying = entry.ready, entry.blocked, entry.flying
-        alone = (debtor,)
+        batch = debtor in self._batches
+        alone = (debtor,) if batch else (_NO_BATCH, debtor)
         new = owed = 0
         if entry.pages:
             keys = list(keys)
@@ -168,32 +189,35 @@ class Ledger:
                 waiting[key] = alone
                 new += 1
                 owed += 1
+            elif batch:
+                if debts[0] == _NO_BATCH:
+                    waiting[key] = (debtor, *debts[1:])
+                    owed += 1
             elif debtor not in debts:
                 waiting[key] = (*debts, debtor)
                 owed += 1
         self._owed[debtor] += owed
-        self._debts += owed
         self._dirty += new
         return new
 
     def take(self, limit: int) -> Flight | None:
-        """Up to `limit` documents of one index that wait and are not in flight go in flight."""
-        due = (name for name, entry in self._indexes.items() if entry.ready and not entry.held)
-        index = next(due, None)
-        if index is None:
+        """Up to `limit` documents of one target that wait and are not in flight go in flight."""
+        due = (target for target, entry in self._targets.items() if entry.ready and not entry.held)
+        target = next(due, None)
+        if target is None:
             return None
-        # The next flight begins with another index, so that none starves the others.
-        entry = self._indexes[index] = self._indexes.pop(index)
+        # The next flight begins with another target, so that none starves the others.
+        entry = self._targets[target] = self._targets.pop(target)
         keys = list(islice(entry.ready, limit))
         for key in keys:
             entry.flying[key] = entry.ready.pop(key)
         self._dirty -= len(keys)
         self._flying += len(keys)
-        return Flight(index, keys, self._draw_version())
+        return Flight(target, keys, self._draw_version())
 
-    def landed(self, index: str, keys: Iterable[Key]) -> None:
+    def landed(self, target: Target, keys: Iterable[Key]) -> None:
         """The destination has them, or something newer: their debts are paid."""
-        entry = self._of(index)
+        entry = self._of(target)
         if entry.pages:
             keys = list(keys)
             self._touch(entry, keys)
@@ -204,9 +228,9 @@ class Ledger:
             if blocked is not None:
                 entry.ready[key] = blocked
 
-    def failed(self, index: str, keys: Iterable[Key]) -> None:
+    def failed(self, target: Target, keys: Iterable[Key]) -> None:
         """Their flight failed: dirty again with the same debts, united with later ones."""
-        entry = self._of(index)
+        entry = self._of(target)
         for key in keys:
             debts = entry.flying.pop(key)
             self._flying -= 1
@@ -217,20 +241,15 @@ class Ledger:
             if later is None:
                 self._dirty += 1
             else:
-                for debtor in later:
-                    if debtor in debts:
-                        self._owed[debtor] -= 1
-                        self._debts -= 1
-                    else:
-                        debts = (*debts, debtor)
+                debts = self._united(debts, later)
             entry.ready[key] = debts
 
-    # Seeds
+    # Pages
 
-    def open_page(self, index: str) -> OpenPage:
-        """A page is about to be read: from now on what touches its index is remembered."""
-        entry = self._of(index)
-        page = OpenPage(index, self.open_debtor(), self._draw_version(), self._sequence)
+    def open_page(self, target: Target) -> OpenPage:
+        """A page is about to be read: from now on what touches its target is remembered."""
+        entry = self._of(target)
+        page = OpenPage(target, self.open_debtor(), self._draw_version(), self._sequence)
         entry.pages.append(page)
         return page
 
@@ -241,11 +260,11 @@ class Ledger:
         marked, owed to the page. The page is sealed: it is settled when all of it has landed.
         """
         if page.abandoned:
-            message = f"a page of {page.index} is filled though it was abandoned"
+            message = f"a page of {page.target.index} is filled though it was abandoned"
             raise AssertionError(message)
-        entry = self._of(page.index)
+        entry = self._of(page.target)
         ready, flying, touched = entry.ready, entry.flying, entry.touched
-        debts = (page.debtor,)
+        debts = (_NO_BATCH, page.debtor)
         direct: list[Key] = []
         stale: list[Key] = []
         for key in keys:
@@ -257,8 +276,7 @@ class Ledger:
             flying[key] = debts
         self._flying += len(direct)
         self._owed[page.debtor] += len(direct)
-        self._debts += len(direct)
-        self.mark(page.index, stale, page.debtor)
+        self.mark(page.target, stale, page.debtor)
         self._close(entry, page)
         page.filled = True
         self.seal(page.debtor)
@@ -270,40 +288,41 @@ class Ledger:
         """
         if page.filled:
             return
-        self._close(self._of(page.index), page)
+        self._close(self._of(page.target), page)
         self._owed.pop(page.debtor, None)
 
-    # Emptying an index
+    # The end of a generation
 
-    def hold(self, index: str) -> None:
-        """Let no flight of that index begin, until `void`."""
-        self._of(index).held = True
+    def hold(self, target: Target) -> None:
+        """Let no flight of that target begin any more, until `void`."""
+        self._of(target).held = True
 
-    def void(self, index: str) -> None:
-        """Forget what waits of an index that begins again in a new generation, and release it.
+    def void(self, target: Target) -> None:
+        """Forget what waits for a generation that gets no more changes.
 
-        Debts are paid: the seed of the new generation reads rows at least as new as they were.
-        Nothing of the index may be in flight.
+        Debts are paid: another generation has the rows, or will read them. Nothing of the target
+        may be in flight.
         """
-        entry = self._indexes.pop(index)
+        entry = self._of(target)
+        del self._targets[target]
         if entry.flying:
-            message = f"{len(entry.flying)} documents of {index} are in flight"
+            message = f"{len(entry.flying)} documents of {target.index} are in flight"
             raise AssertionError(message)
         self._forget(entry)
 
-    def retire(self, index: str) -> None:
-        """Build nothing more of that index: it has stopped, and its record was left behind.
+    def retire(self, target: Target) -> None:
+        """Build nothing more of that target: its index has stopped, and its record was left behind.
 
         What waits of it is owed to nobody any more, and neither is what is marked or fails from
         now on; what is in flight may still land.
         """
-        entry = self._of(index)
+        entry = self._of(target)
         entry.retired = True
         self._forget(entry)
 
     # Inside
 
-    def _forget(self, entry: _Index) -> None:
+    def _forget(self, entry: _Documents) -> None:
         """Pay the debts of all that waits, and abandon the open pages."""
         for waiting in (entry.ready, entry.blocked):
             self._dirty -= len(waiting)
@@ -313,19 +332,33 @@ class Ledger:
         for page in entry.pages:
             page.abandoned = True
 
-    def _of(self, index: str) -> _Index:
-        entry = self._indexes.get(index)
+    def _of(self, target: Target) -> _Documents:
+        entry = self._targets.get(target)
         if entry is None:
-            entry = self._indexes[index] = _Index()
+            entry = self._targets[target] = _Documents()
         return entry
 
     def _draw_version(self) -> int:
         self._number += 1
         return self._epoch << _NUMBER_BITS | self._number
 
+    def _united(self, debts: Debts, later: Debts) -> Debts:
+        """The debts of a flight that failed, and those that came while it flew."""
+        if debts[0] == _NO_BATCH:
+            debts = (later[0], *debts[1:])
+        else:
+            self._pay(later[:1])
+        for debtor in later[1:]:
+            if debtor in debts:
+                self._pay((debtor,))
+            else:
+                debts = (*debts, debtor)
+        return debts
+
     def _pay(self, debts: Debts) -> None:
-        self._debts -= len(debts)
         for debtor in debts:
+            if debtor == _NO_BATCH:
+                continue
             self._owed[debtor] -= 1
             if self._owed[debtor] == 0 and debtor in self._sealed:
                 self._settle(debtor)
@@ -333,9 +366,10 @@ class Ledger:
     def _settle(self, debtor: Debtor) -> None:
         del self._owed[debtor]
         self._sealed.discard(debtor)
+        self._batches.discard(debtor)
         self._settled.append(debtor)
 
-    def _touch(self, entry: _Index, keys: Sequence[Key]) -> None:
+    def _touch(self, entry: _Documents, keys: Sequence[Key]) -> None:
         """Remember that these were marked or landed, newest last, within the bound."""
         self._sequence += 1
         touched = entry.touched
@@ -347,7 +381,7 @@ class Ledger:
             oldest.abandoned = True
             self._close(entry, oldest)
 
-    def _close(self, entry: _Index, page: OpenPage) -> None:
+    def _close(self, entry: _Documents, page: OpenPage) -> None:
         """Forget what no page that is still open can ask for."""
         if page not in entry.pages:
             return

@@ -1,21 +1,41 @@
-"""What an index needs when a run starts, and how far its seed has come. No I/O."""
+"""What an index needs: when a run starts, and when something happens to it. No I/O.
+
+A record says all that a later run must know. Each function here takes one and returns what has to
+be stored in its place before anything else is done; what the new one no longer names is dropped
+after that. So a crash between any two steps leaves nothing that the next start cannot go on from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from flusso_core.errors import EngineError
 from flusso_core.model import (
+    Generation,
+    GenerationRecord,
     IndexMapping,
-    Key,
-    KeyRange,
     Position,
-    RangeProgress,
     StateRecord,
     StreamIdentity,
 )
 from flusso_core.settings import GapPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The change stream at the start of a run, as an index's record is compared with it.
+
+    Attributes:
+        identity: the stream as it is now.
+        confirmed: what the source says is durable: changes up to there never come again.
+        branched: where this timeline left the record's; `None`: it is the same, or another
+            history altogether.
+    """
+
+    identity: StreamIdentity
+    confirmed: Position
+    branched: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +44,11 @@ class StartPlan:
 
     Attributes:
         record: what the destination has to remember before anything is written.
-        obsolete: a generation whose seed had not ended and that will not be used again.
-        reason: why it is filled afresh although the destination remembers it; `None`: it is not.
+        reason: why its rows are read again although the destination remembers it; `None`: they
+            are not.
     """
 
     record: StateRecord
-    obsolete: int | None = None
     reason: str | None = None
 
 
@@ -37,127 +56,214 @@ def plan_start(
     mapping: IndexMapping,
     record: StateRecord | None,
     *,
-    identity: StreamIdentity,
-    confirmed: Position,
-    existing: Collection[int],
+    source: Source,
+    existing: Collection[Generation],
     policy: GapPolicy,
 ) -> StartPlan:
-    """Decide between going on, beginning, and filling afresh because of a gap.
+    """Decide between going on, beginning, and putting right what a gap has left.
 
     Args:
         mapping: the index as its schema is now.
         record: what the destination remembers of it.
-        identity: the stream as it is now.
-        confirmed: what the source says is durable: changes up to there never come again.
-        existing: the generations of this mapping that exist at the destination.
+        source: the stream as it is now.
+        existing: the generations of the index that exist at the destination.
         policy: what follows from a gap.
 
     Raises:
         EngineError: there is a gap and the policy is to stop.
     """
-    newest = max(existing, default=0)
-    if record is None or record.schema_hash != mapping.schema_hash:
-        return StartPlan(
-            StateRecord(mapping.index, newest + 1, mapping.schema_hash, identity, confirmed)
-        )
-    reason = _gap(record, identity, confirmed, existing)
-    if reason is None:
-        return StartPlan(record)
+    if record is None:
+        return StartPlan(_unknown(mapping, source, existing))
+    record = _with_schema(_there(record, existing), mapping)
+    reason = _gap(record, source)
+    if record.current.schema_hash != mapping.schema_hash:
+        record = reindexed(record, mapping, existing=existing)
+    elif _begun(record.current) and record.current.number not in _numbers(existing):
+        reason = f"its generation {record.current.number} no longer exists at the destination"
+        _stop_by(policy, mapping, reason)
+        record = replace(record, current=_next(mapping, record, existing))
+    elif reason is not None:
+        _stop_by(policy, mapping, reason)
+        if not record.current.seeded:
+            record = replace(record, current=_next(mapping, record, existing))
+        else:
+            record = replace(record, current=asked(record.current))
+    if reason is not None and record.serving is not None:
+        record = replace(record, serving=asked(record.serving))
+    position = record.position if reason is None else source.confirmed
+    return StartPlan(replace(record, identity=source.identity, position=position), reason)
+
+
+def asked(generation: GenerationRecord) -> GenerationRecord:
+    """The generation with the intent to read all of its rows: a sweep, or its seed once more."""
+    return replace(generation, sweep=generation.sweep + 1, ranges=())
+
+
+def filled(generation: GenerationRecord) -> GenerationRecord:
+    """The generation when the seed or sweep under way has ended: it has every document."""
+    return replace(generation, seeded=True, swept=generation.sweep, ranges=())
+
+
+def emptied(record: StateRecord, mapping: IndexMapping) -> StateRecord:
+    """The index in a new, empty generation, because its root table was truncated.
+
+    What serves goes on serving until the new one takes over, but is void and gets no changes.
+    """
+    renewed = reindexed(record, mapping)
+    serving = renewed.serving and asked(renewed.serving)
+    return replace(renewed, serving=serving, keep=record.keep)
+
+
+def reindexed(
+    record: StateRecord,
+    mapping: IndexMapping,
+    *,
+    keep: bool = False,
+    existing: Collection[Generation] = (),
+) -> StateRecord:
+    """The index in a new generation; the one that searches see serves until that is filled.
+
+    Args:
+        record: of the index.
+        mapping: of the new generation.
+        keep: keep what serves now when it is superseded.
+        existing: generations that there are besides those that the record names.
+    """
+    return replace(
+        record,
+        current=_next(mapping, record, existing),
+        serving=record.serving or (record.current if record.current.seeded else None),
+        keep=keep,
+    )
+
+
+def without(record: StateRecord, mapping: IndexMapping, number: int) -> StateRecord:
+    """The index when one of its live generations is lost: the newest is filled afresh."""
+    if record.current.number == number:
+        return replace(record, current=_next(mapping, record, ()))
+    return replace(record, serving=None, keep=False)
+
+
+def frozen(record: StateRecord) -> StateRecord:
+    """The index when what serves gets no more changes: should it be used again, it is swept."""
+    serving = record.serving
+    if serving is None or not serving.clean:
+        return record
+    return replace(record, serving=asked(serving))
+
+
+def served(record: StateRecord) -> StateRecord:
+    """The index when searches see its newest generation: what served before goes, or is kept."""
+    kept = record.kept
+    if record.keep and record.serving is not None:
+        kept = (*kept, record.serving)
+    return replace(record, serving=None, keep=False, kept=kept)
+
+
+def unnamed(existing: Iterable[Generation], record: StateRecord) -> list[Generation]:
+    """Generations that the record does not speak of and that serve nothing: they can go."""
+    known = {one.number for one in named(record)}
+    return [one for one in existing if one.number not in known and not one.serves]
+
+
+def named(record: StateRecord) -> list[GenerationRecord]:
+    """Every generation that the record speaks of, the newest first."""
+    serving = [] if record.serving is None else [record.serving]
+    return [record.current, *serving, *record.kept]
+
+
+def _unknown(
+    mapping: IndexMapping, source: Source, existing: Collection[Generation]
+) -> StateRecord:
+    """The record of an index that the destination remembers nothing of.
+
+    Where its memory was deleted but not the documents, what serves is put right in its place.
+    """
+    current, serving = _next(mapping, None, existing), None
+    for one in existing:
+        if one.serves and one.schema_hash == mapping.schema_hash:
+            known = GenerationRecord(one.number, one.schema_hash, mapping.schema, seeded=True)
+            current = asked(known)
+        elif one.serves:
+            serving = GenerationRecord(one.number, one.schema_hash, seeded=True)
+    return StateRecord(mapping.index, source.identity, source.confirmed, current, serving)
+
+
+def _next(
+    mapping: IndexMapping, record: StateRecord | None, existing: Iterable[Generation]
+) -> GenerationRecord:
+    """A generation above every other, so that no late request of an old one reaches it."""
+    numbers = _numbers(existing)
+    if record is not None:
+        numbers |= {one.number for one in named(record)}
+    return GenerationRecord(max(numbers, default=0) + 1, mapping.schema_hash, mapping.schema)
+
+
+def _numbers(existing: Iterable[Generation]) -> set[int]:
+    return {one.number for one in existing}
+
+
+def _there(record: StateRecord, existing: Collection[Generation]) -> StateRecord:
+    """The record without older generations that were deleted at the destination."""
+    there = _numbers(existing)
+    serving = record.serving
+    return replace(
+        record,
+        serving=serving if serving is not None and serving.number in there else None,
+        kept=tuple([one for one in record.kept if one.number in there]),
+    )
+
+
+def _with_schema(record: StateRecord, mapping: IndexMapping) -> StateRecord:
+    """The record, where the schema is again the one by which what serves was built."""
+    serving = record.serving
+    if serving is None or mapping.schema_hash != serving.schema_hash:
+        return record
+    if mapping.schema_hash == record.current.schema_hash:
+        return record
+    return replace(record, current=serving, serving=None)
+
+
+def _begun(generation: GenerationRecord) -> bool:
+    return generation.seeded or any(span.done or span.cursor for span in generation.ranges)
+
+
+def _stop_by(policy: GapPolicy, mapping: IndexMapping, reason: str) -> None:
     if policy is GapPolicy.STOP:
         message = (
             f"index {mapping.index}: {reason}, so changes may be missing; set on_gap to "
-            '"reseed" to fill it afresh beside the old one'
+            '"reseed" to have its rows read again'
         )
         raise EngineError(message)
-    fresh = StateRecord(
-        mapping.index,
-        max(newest, record.generation) + 1,
-        mapping.schema_hash,
-        identity,
-        confirmed,
-        serving=record.generation if record.seeded else record.serving,
-    )
-    return StartPlan(fresh, None if record.seeded else record.generation, reason)
 
 
-def restarted(record: StateRecord) -> StartPlan:
-    """The same index in a new, empty generation, because its root table was truncated."""
-    fresh = replace(
-        record,
-        generation=record.generation + 1,
-        seeded=False,
-        ranges=(),
-        serving=record.generation if record.seeded else record.serving,
-    )
-    return StartPlan(fresh, None if record.seeded else record.generation)
-
-
-def _gap(
-    record: StateRecord,
-    identity: StreamIdentity,
-    confirmed: Position,
-    existing: Collection[int],
-) -> str | None:
-    if record.identity != identity:
-        differences = _differences(record.identity, identity)
-        return f"it was kept right by another change stream ({differences})"
-    if record.position < confirmed:
+def _gap(record: StateRecord, source: Source) -> str | None:
+    now = source.identity
+    if replace(record.identity, timeline=now.timeline) != now:
+        return _other_stream(record.identity, now)
+    if record.identity.timeline != now.timeline:
+        if source.branched is None:
+            return _other_stream(record.identity, now)
+        if record.position > source.branched:
+            return (
+                f"it is right up to {record.position.token} of timeline "
+                f"{record.identity.timeline}, but the server's history left that one at "
+                f"{source.branched.token}"
+            )
+    if record.position < source.confirmed:
         return (
             f"it is right up to {record.position.token}, but the change stream now begins at "
-            f"{confirmed.token}"
+            f"{source.confirmed.token}"
         )
-    begun = record.seeded or any(span.done or span.cursor for span in record.ranges)
-    if begun and record.generation not in existing:
-        return f"its generation {record.generation} no longer exists at the destination"
     return None
 
 
-def _differences(old: StreamIdentity, new: StreamIdentity) -> str:
+def _other_stream(was: StreamIdentity, now: StreamIdentity) -> str:
     pairs = (
-        ("system", old.system, new.system),
-        ("database", old.database, new.database),
-        ("stream", old.stream, new.stream),
-        ("timeline", old.timeline, new.timeline),
+        ("system", was.system, now.system),
+        ("database", was.database, now.database),
+        ("stream", was.stream, now.stream),
+        ("timeline", was.timeline, now.timeline),
     )
-    return ", ".join(f"{name} {was!r}, now {now!r}" for name, was, now in pairs if was != now)
-
-
-class SeedProgress:
-    """How far the key ranges of one index have been seeded.
-
-    Args:
-        ranges: they cover the whole key space; with what earlier runs have done.
-    """
-
-    def __init__(self, ranges: Sequence[RangeProgress]) -> None:
-        self._ranges = list(ranges)
-
-    @classmethod
-    def begin(cls, spans: Sequence[KeyRange]) -> SeedProgress:
-        """Nothing of these ranges has been seeded."""
-        return cls([RangeProgress(span) for span in spans])
-
-    @property
-    def ranges(self) -> tuple[RangeProgress, ...]:
-        """The progress, to be stored."""
-        return tuple(self._ranges)
-
-    @property
-    def done(self) -> bool:
-        """Whether every page of every range has landed."""
-        return all(span.done for span in self._ranges)
-
-    def unfinished(self) -> Iterator[int]:
-        """The numbers of the ranges that have pages left."""
-        return (number for number, span in enumerate(self._ranges) if not span.done)
-
-    def of(self, number: int) -> RangeProgress:
-        """The progress of that range."""
-        return self._ranges[number]
-
-    def landed(self, number: int, cursor: Key | None) -> None:
-        """The range's next page has landed; `cursor` is its last key, `None`: it was the last."""
-        before = self._ranges[number]
-        self._ranges[number] = (
-            replace(before, done=True) if cursor is None else replace(before, cursor=cursor)
-        )
+    found = ", ".join(f"{name} {old!r}, now {new!r}" for name, old, new in pairs if old != new)
+    return f"it was kept right by another change stream ({found})"

@@ -1,4 +1,4 @@
-"""How much may wait in a lane's ledger: in documents, in debts, in batches and in bytes."""
+"""How much may wait in a lane's ledger: in documents, in batches and in bytes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from itertools import islice
 
 from flusso_core.model import Key
 from flusso_core.settings import Bounds
-
-_DEBTS_PER_DOCUMENT = 4
-"""Rows that change again and again while the destination is down make no more documents dirty,
-but owe them to ever more batches: that is bounded too, as a multiple of `max_dirty`."""
 
 _ID_BYTES = 200
 """What an id takes in the ledger besides its text: its tuple, its string's header, its place in a
@@ -42,7 +38,10 @@ class Room:
         if sample:
             self._text += (sum(sample) / len(sample) - self._text) / 4
 
-    def has(self, *, dirty: int, debts: int, pending: int) -> bool:
-        """Whether there is room, with so many documents, debts and batches waiting."""
-        most = self.limit
-        return dirty < most and debts < _DEBTS_PER_DOCUMENT * most and pending <= most
+    def has(self, *, dirty: int, pending: int) -> bool:
+        """Whether there is room, with so many documents and batches waiting.
+
+        Rows that change again and again while the destination is down make no more documents
+        dirty, but ever more batches.
+        """
+        return dirty < self.limit and pending <= self.limit

@@ -1,21 +1,27 @@
-"""Seeding: filling an index page by page while live changes flow."""
+"""Seeds and sweeps: reading all rows of a generation, page by page, while live changes flow."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
+from flusso_core.engine.admission import Admission
 from flusso_core.engine.flights import Flights
-from flusso_core.engine.ledger import Debtor, Ledger
-from flusso_core.engine.planner import SeedProgress
+from flusso_core.engine.ledger import Ledger
+from flusso_core.engine.payments import Payments
+from flusso_core.engine.progress import Progress
 from flusso_core.engine.retry import Retrier
+from flusso_core.engine.series import Series
 from flusso_core.errors import SinkUnavailable
-from flusso_core.interfaces import DocumentBuilder
+from flusso_core.interfaces import Sink
 from flusso_core.model import BuiltDocument, Key
 from flusso_core.observe.observer import Observer
+
+logger = logging.getLogger(__name__)
 
 _RANGES_PER_READER = 4
 """More ranges than readers, so that one slow range does not leave the others idle at the end."""
@@ -30,18 +36,19 @@ class _Page:
 
 
 class Seeder:
-    """Seeds one index at a time per task, over several key ranges in parallel.
+    """Fills generations, each in a task, over several key ranges in parallel.
 
     Args:
         lane: the sink's name.
         ledger: decides what is written from a page and what is built anew.
-        builder: reads pages.
-        flights: writes them.
-        generations: index to the generation that is written to.
+        sink: knows what documents there are.
+        flights: writes pages, and what is built anew.
+        payments: tells when a page has landed.
+        admission: what waits for a flight is bounded.
         progressed: called whenever the ledger has changed.
         retrier: how failures that pass are tried again.
         readers: pages read at once.
-        observer: hears of the progress.
+        observer: hears of the progress of seeds.
     """
 
     def __init__(
@@ -49,9 +56,10 @@ class Seeder:
         *,
         lane: str,
         ledger: Ledger,
-        builder: DocumentBuilder,
+        sink: Sink,
         flights: Flights,
-        generations: Mapping[str, int],
+        payments: Payments,
+        admission: Admission,
         progressed: Callable[[], None],
         retrier: Retrier,
         readers: int,
@@ -59,46 +67,40 @@ class Seeder:
     ) -> None:
         self._lane = lane
         self._ledger = ledger
-        self._builder = builder
+        self._sink = sink
         self._flights = flights
-        self._generations = generations
+        self._payments = payments
+        self._admission = admission
         self._progressed = progressed
         self._retrier = retrier
         self._readers = readers
         self._observer = observer
         self._reading = asyncio.Semaphore(readers)
-        # Pages in memory, over all indexes.
+        # Pages in memory, over all generations.
         self._held = asyncio.Semaphore(flights.count)
-        self._waiting: dict[Debtor, Callable[[], None]] = {}
         self._draining = False
 
     def drain(self) -> None:
         """Read no more pages; each seed ends when the pages under way have landed."""
         self._draining = True
 
-    def paid(self, debtor: Debtor) -> bool:
-        """A debtor is settled; returns whether it was a page of this seeder."""
-        landed = self._waiting.pop(debtor, None)
-        if landed is None:
-            return False
-        landed()
-        return True
-
-    async def spans(self, index: str) -> SeedProgress:
-        """Divide the index's key space; nothing of it has been seeded."""
-        count = self._readers * _RANGES_PER_READER
+    async def spans(self, series: Series) -> Progress:
+        """Divide the key space of the generation's rows; nothing of it has been read."""
+        index, count = series.target.index, self._readers * _RANGES_PER_READER
         spans = await self._retrier.run(
-            f"{self._lane}: dividing {index}", lambda: self._builder.ranges(index, count)
+            f"{self._lane}: dividing {index}", lambda: series.builder.ranges(index, count)
         )
-        return SeedProgress.begin(spans)
+        return Progress.begin(spans)
 
-    async def seed(self, index: str, progress: SeedProgress) -> None:
-        """Return when every page of every range has landed, or none is under way after `drain`."""
-        started = time.monotonic()
+    async def seed(self, series: Series, progress: Progress) -> None:
+        """Fill a generation that does not have all documents yet.
+
+        Returns when every page of every range has landed, or none is under way after `drain`.
+        """
+        index, started, rows = series.target.index, time.monotonic(), 0
         estimate = await self._retrier.run(
-            f"{self._lane}: estimating {index}", lambda: self._builder.estimate(index)
+            f"{self._lane}: estimating {index}", lambda: series.builder.estimate(index)
         )
-        rows = 0
 
         def read(count: int) -> None:
             nonlocal rows
@@ -106,31 +108,71 @@ class Seeder:
             self._observer.seeding(self._lane, index, rows, estimate)
 
         read(0)
+        await self._read(series, progress, read)
+        if progress.done:
+            self._observer.seeded(self._lane, index, rows, time.monotonic() - started)
+
+    async def sweep(self, series: Series, progress: Progress) -> None:
+        """Put right a generation that has documents: write all rows, then see to the extra ones.
+
+        Returns when all of it has landed, or nothing is under way after `drain`.
+        """
+        await self._read(series, progress, lambda _: None)
+        if progress.done:
+            await self._retrier.run(
+                f"{self._lane}: comparing ids of {series.target.index}",
+                lambda: self._mark_extra(series),
+            )
+
+    async def _read(self, series: Series, progress: Progress, read: Callable[[int], None]) -> None:
         ranges = list(progress.unfinished())
         ranges.reverse()
 
         async def worker() -> None:
             while ranges and not self._draining:
-                await self._seed_range(index, progress, ranges.pop(), read)
+                await self._read_range(series, progress, ranges.pop(), read)
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(self._flights.count, len(ranges))):
                 tasks.create_task(worker())
-        if progress.done:
-            self._observer.seeded(self._lane, index, rows, time.monotonic() - started)
 
-    async def _seed_range(
-        self, index: str, progress: SeedProgress, number: int, read: Callable[[int], None]
+    async def _read_range(
+        self, series: Series, progress: Progress, number: int, read: Callable[[int], None]
     ) -> None:
         while not (progress.of(number).done or self._draining):
             documents = await self._retrier.run(
-                f"{self._lane}: reading {index}",
-                lambda: self._page(index, progress, number),
+                f"{self._lane}: reading {series.target.index}",
+                lambda: self._page(series, progress, number),
             )
             if documents is not None:
                 read(documents)
 
-    async def _page(self, index: str, progress: SeedProgress, number: int) -> int | None:
+    async def _mark_extra(self, series: Series) -> None:
+        """Mark what the destination has and the source lacks, and have it land.
+
+        Never deleted directly: the row may have come back meanwhile. The build decides.
+        """
+        target = series.target
+        debtor = self._ledger.open_debtor()
+        landed = self._payments.expect(debtor)
+        count = 0
+        try:
+            found = self._sink.document_ids(series.mapping, target.generation)
+            async with aclosing(found):
+                async for ids in found:
+                    keys = await series.builder.missing(target.index, ids)
+                    await self._admission.wait(keys)
+                    self._ledger.mark(target, keys, debtor)
+                    self._flights.wake()
+                    count += len(keys)
+        finally:
+            self._ledger.seal(debtor)
+            self._progressed()
+        if count:
+            logger.info("%s: index %s has %d stale ids", self._lane, target.index, count)
+        await landed
+
+    async def _page(self, series: Series, progress: Progress, number: int) -> int | None:
         """Read the range's next page and have it land.
 
         Returns how many documents it had; `None`: it must be read again.
@@ -138,41 +180,36 @@ class Seeder:
         async with self._held:
             if self._draining:
                 return None
-            page = await self._read_and_write(index, progress, number)
+            page = await self._read_and_write(series, progress, number)
         if page is None:
             return None
         await page.landed
         return page.documents
 
     async def _read_and_write(
-        self, index: str, progress: SeedProgress, number: int
+        self, series: Series, progress: Progress, number: int
     ) -> _Page | None:
-        span = progress.of(number)
+        target, span = series.target, progress.of(number)
         async with self._reading:
-            opened = self._ledger.open_page(index)
+            opened = self._ledger.open_page(target)
             started = time.monotonic()
             try:
-                page = await self._builder.page(index, span.range, span.cursor, self._flights.limit)
+                page = await series.builder.page(
+                    target.index, span.range, span.cursor, self._flights.limit
+                )
                 if opened.abandoned:
                     return None
-                landed = asyncio.get_running_loop().create_future()
                 cursor = page.cursor
-
-                def on_landed() -> None:
-                    # At once, not when the task wakes up: it may be cancelled before it does.
-                    progress.landed(number, cursor)
-                    if not landed.done():
-                        landed.set_result(None)
-
-                self._waiting[opened.debtor] = on_landed
+                # At once, not when the task wakes up: it may be cancelled before it does.
+                landed = self._payments.expect(
+                    opened.debtor, lambda: progress.landed(number, cursor)
+                )
                 direct = self._ledger.fill_page(opened, [key for key, _ in page.documents])
             finally:
                 self._ledger.drop_page(opened)
         self._progressed()
         self._flights.measure(page.documents)
-        documents = self._flights.documents(
-            index, self._generations[index], _only(page.documents, direct), opened.version
-        )
+        documents = self._flights.documents(target, _only(page.documents, direct), opened.version)
         if documents:
             # What fails for now is dirty again and still owed to this page: a flight writes it.
             with suppress(SinkUnavailable):

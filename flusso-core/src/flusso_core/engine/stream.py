@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from flusso_core.engine.retry import Retrier
@@ -40,12 +40,16 @@ class Stream:
         capture: the source's changes.
         retrier: how failures that pass are tried again.
         observer: hears what comes and what is confirmed.
+
+    Attributes:
+        covered: older schemas whose tables it covers.
     """
 
     def __init__(self, capture: ChangeCapture, retrier: Retrier, observer: Observer) -> None:
         self._capture = capture
         self._retrier = retrier
         self._observer = observer
+        self.covered: frozenset[str] = frozenset()
         self._outlets: Sequence[Outlet] = ()
         self._beginning = asyncio.Lock()
         self._begun = asyncio.Event()
@@ -65,15 +69,21 @@ class Stream:
         """Which stream this is."""
         return self._identity
 
-    async def begin(self) -> None:
+    async def begin(self, older: Collection[str] = ()) -> None:
         """Ask the source, once, where the stream begins, and have it held there.
 
         Not before a sink's lease is held: while this run waited for another one to end, that one
         moved the stream.
+
+        Args:
+            older: schemas that the stream should cover as well, in their stored form. Once it has
+                begun, it covers no more than it does.
         """
         async with self._beginning:
             if self._begun.is_set():
                 return
+            if older:
+                await self._retrier.run("preparing the source", lambda: self._cover(older))
             self._identity = await self._retrier.run(
                 "identifying the source", self._capture.identity
             )
@@ -82,6 +92,12 @@ class Stream:
             needed = [await outlet.begin(self._identity, start) for outlet in self._outlets]
             self._delivered = min(needed)
             self._begun.set()
+
+    async def _cover(self, older: Collection[str]) -> None:
+        covered = await self._capture.cover(sorted(older))
+        if covered:
+            await self._capture.provision(temporary=False)
+        self.covered = frozenset(covered)
 
     def lead_to(self, outlets: Sequence[Outlet]) -> None:
         """Set where the changes go."""

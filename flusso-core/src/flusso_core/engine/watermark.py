@@ -29,6 +29,10 @@ class Watermark:
         """Batches that have begun and are not yet below the watermark."""
         return len(self._open)
 
+    def passed(self, batch: int) -> bool:
+        """Whether that batch, and every one before it, is right. It has begun."""
+        return not self._open or batch < self._open[0][0]
+
     def begin(self, batch: int, position: Position | None) -> None:
         """A batch with that number begins, after all that began before."""
         self._open.append((batch, position))

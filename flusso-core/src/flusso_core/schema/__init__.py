@@ -12,7 +12,12 @@ The parsed model is in `flusso_core.schema.model`.
 
 from flusso_core.schema.locating import locate
 from flusso_core.schema.mapping import project_mapping
-from flusso_core.schema.parsing import load_schema, lower_schema, parse_schema
+from flusso_core.schema.parsing import (
+    load_schema,
+    lower_schema,
+    parse_schema,
+    restore_schema,
+)
 from flusso_core.schema.tables import complete_keys, referenced_columns, routing_columns
 
 __all__ = [
@@ -23,5 +28,6 @@ __all__ = [
     "parse_schema",
     "project_mapping",
     "referenced_columns",
+    "restore_schema",
     "routing_columns",
 ]

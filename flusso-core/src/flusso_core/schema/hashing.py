@@ -15,7 +15,7 @@ from flusso_core.schema.model import Field, IndexSchema
 HASH_LENGTH = 12
 """Hexadecimal digits of a schema hash: 48 bits, and short enough for an index name."""
 
-_NOT_HASHED = ("index", "schema_hash", "origin", "required", "postgres_types")
+_NOT_HASHED = ("index", "schema_hash", "origin", "stored", "required", "postgres_types")
 """Names of the index and of the file; and what a field's column is expected to be, which `flusso
 check` compares with the database and no document depends on."""
 

@@ -25,7 +25,8 @@ def project_mapping(schema: IndexSchema) -> IndexMapping:
     To-one joins are objects, to-many joins are nested; an aggregate has the type of its value and
     a constant that of the value it has.
     """
-    return IndexMapping(schema.index, schema.schema_hash, _fields(schema.fields, ""))
+    fields = _fields(schema.fields, "")
+    return IndexMapping(schema.index, schema.schema_hash, fields, schema.stored)
 
 
 def _fields(fields: tuple[Field, ...], prefix: str) -> tuple[MappedField, ...]:

@@ -245,6 +245,7 @@ class IndexSchema:
         filters: only rows that match all of them become documents.
         schema_hash: changes when, and only when, the documents would.
         origin: the file, for messages.
+        stored: the same schema as text that `restore_schema` reads; `None`: it is from no file.
     """
 
     index: str
@@ -255,3 +256,4 @@ class IndexSchema:
     soft_delete: SoftDelete | None = None
     filters: tuple[Filter, ...] = ()
     origin: str | None = None
+    stored: str | None = field(default=None, compare=False, repr=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 
+from flusso_core.errors import ConfigError
 from flusso_core.files import ParsedFile, Problems, check, parse_yaml, read_text, unknown
 from flusso_core.model import JsonValue, TableName
 from flusso_core.schema.fields import FieldReader
@@ -77,8 +79,27 @@ def lower_schema(file: ParsedFile, index: str) -> IndexSchema:
         soft_delete=soft_delete,
         filters=filters,
         origin=file.origin,
+        stored=json.dumps({"index": index, "schema": file.data}, ensure_ascii=False),
     )
     return replace(parsed, schema_hash=schema_hash(parsed))
+
+
+def restore_schema(stored: str) -> IndexSchema:
+    """The schema that an earlier run stored beside the documents that it built.
+
+    Args:
+        stored: `IndexSchema.stored`.
+
+    Raises:
+        ConfigError: this version of flusso does not read it.
+    """
+    origin = "a stored schema"
+    try:
+        content = json.loads(stored)
+        index, data = content["index"], content["schema"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{origin} was written by another version of flusso") from error
+    return lower_schema(ParsedFile(f"{origin} of {index}", data), index)
 
 
 def _soft_delete(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from flusso_core.errors import SourceUnavailable
-from flusso_core.interfaces import ChangeCapture, DocumentBuilder, PutBatch
+from flusso_core.interfaces import ChangeCapture, DocumentBuilder, PutBatch, Resolved
 from flusso_core.model import (
     BuiltDocument,
     Change,
@@ -29,8 +29,12 @@ from flusso_core.model import (
     Page,
     Position,
     RootTruncated,
+    StrayKey,
     StreamIdentity,
+    SweepNeeded,
     TableName,
+    document_id_text,
+    key_of_id,
 )
 
 ROOT = TableName("public", "parents")
@@ -248,7 +252,7 @@ class MemoryCapture(ChangeCapture):
                 ] or [()]
                 for piece in pieces[:-1]:
                     self._fault()
-                    await put(ChangeBatch(piece, None, (commit.number,)))
+                    await put(ChangeBatch(piece, None, (commit.number,), unfinished=True))
                 position = _position(commit.number)
                 self._fault()
                 await put(ChangeBatch(pieces[-1], position, (commit.number,)))
@@ -312,9 +316,7 @@ class MemoryBuilder(DocumentBuilder):
         )
         return {self._index: IndexMapping(self._index, "00000000", fields)}
 
-    async def resolve(
-        self, changes: Sequence[Change]
-    ) -> AsyncGenerator[IndexKeys | RootTruncated, None]:
+    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         """Yield the parents that the changes touch, by their old and their new rows."""
         for change in changes:
             await asyncio.sleep(0)
@@ -323,7 +325,7 @@ class MemoryBuilder(DocumentBuilder):
                 if change.table == ROOT:
                     yield RootTruncated(self._index)
                 else:
-                    yield IndexKeys(self._index, [(key,) for key in self._database.parents])
+                    yield SweepNeeded(self._index, f"{change.table} was truncated")
                 continue
             column = "key" if change.table == ROOT else "parent"
             images = (image for image in (change.before, change.after) if image is not None)
@@ -362,6 +364,13 @@ class MemoryBuilder(DocumentBuilder):
         documents = [BuiltDocument((key,), self._database.document(key)) for key in keys[:limit]]
         await asyncio.sleep(0)
         return Page(documents, (keys[limit - 1],) if len(keys) > limit else None)
+
+    async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
+        """Those that are the id of no parent; one that no key is spelled by is a stray."""
+        self._fault()
+        there = {document_id_text((key,)) for key in self._database.parents}
+        await asyncio.sleep(0)
+        return [key_of_id(text, 1) or StrayKey((text,)) for text in ids if text not in there]
 
     async def estimate(self, index: str) -> int | None:
         """The exact number."""

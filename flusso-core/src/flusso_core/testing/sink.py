@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flusso_core.errors import SinkFatal, SinkUnavailable
+from flusso_core.errors import GenerationLost, SinkFatal, SinkUnavailable
 from flusso_core.interfaces import Sink, SinkCapabilities
 from flusso_core.model import (
     Document,
     DocumentId,
     Finding,
     FlushReport,
+    Generation,
     IndexMapping,
     Rejection,
     StateRecord,
@@ -41,6 +42,7 @@ class MemoryDestination:
 
     Attributes:
         generations: (index, generation) to documents by id, tombstones among them.
+        schemas: (index, generation) to the hash of its schema.
         serving: index to the generation that searches see.
         records: index to its state record.
         epoch: of the last writer.
@@ -55,6 +57,7 @@ class MemoryDestination:
     generations: dict[tuple[str, int], dict[str, _Stored]] = field(
         default_factory=dict[tuple[str, int], dict[str, _Stored]]
     )
+    schemas: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
     serving: dict[str, int] = field(default_factory=dict[str, int])
     records: dict[str, StateRecord] = field(default_factory=dict[str, StateRecord])
     epoch: int = 0
@@ -103,7 +106,7 @@ class MemorySink(Sink):
         destination: what is written to; share it between runs to play a restart.
         fault: called before each flush applies, between two documents of it and after (`"before"`,
             `"part"`, `"after"`), and before each other request (`"acquire"`, `"records"`,
-            `"generation"`, `"quarantine"`); may raise, `AppliedLater` before a flush too.
+            `"generation"`, `"ids"`, `"quarantine"`); may raise, `AppliedLater` before a flush too.
         refuse: ids of documents that are refused for good.
         refuses: whether a document is refused for good.
         throttle: ids of documents that are refused for now while it returns true for them.
@@ -139,6 +142,7 @@ class MemorySink(Sink):
         )
         self._epoch = 0
         self._flying: set[DocumentId] = set()
+        self._begun: set[tuple[str, int]] = set()
 
     @property
     def capabilities(self) -> SinkCapabilities:
@@ -188,15 +192,22 @@ class MemorySink(Sink):
         for record in records:
             self._destination.records[record.index] = record
 
-    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
+    async def generations(self, index: str) -> Sequence[Generation]:
         """Those of the index."""
-        return [number for index, number in self._destination.generations if index == mapping.index]
+        there = self._destination
+        return [
+            Generation(name, number, there.schemas[name, number], there.serving.get(name) == number)
+            for name, number in there.generations
+            if name == index
+        ]
 
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Create it if it is not there."""
         self._fault("generation")
         await self._pause()
         self._destination.generations.setdefault((mapping.index, generation), {})
+        self._destination.schemas[mapping.index, generation] = mapping.schema_hash
+        self._begun.add((mapping.index, generation))
 
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Show it to searches."""
@@ -204,11 +215,26 @@ class MemorySink(Sink):
         await self._pause()
         self._destination.serving[mapping.index] = generation
 
-    async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
-        """Forget it."""
+    async def drop_generation(self, generation: Generation) -> None:
+        """Forget it, if searches do not see it."""
         self._fault("generation")
         await self._pause()
-        self._destination.generations.pop((mapping.index, generation), None)
+        if self._destination.serving.get(generation.index) == generation.number:
+            message = f"generation {generation.number} of {generation.index} serves searches"
+            raise SinkFatal(message)
+        self._destination.generations.pop((generation.index, generation.number), None)
+
+    async def document_ids(
+        self, mapping: IndexMapping, generation: int
+    ) -> AsyncGenerator[Sequence[str], None]:
+        """Those of the documents that are there when it begins, a few at a time."""
+        self._check_there(mapping.index, generation)
+        stored = self._destination.generations[mapping.index, generation]
+        ids = [text for text, entry in stored.items() if entry.body is not None]
+        for at in range(0, len(ids), self._capabilities.max_documents):
+            self._fault("ids")
+            await self._pause()
+            yield ids[at : at + self._capabilities.max_documents]
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         """Apply the documents, with faults before and after, and check the engine's promise."""
@@ -234,6 +260,7 @@ class MemorySink(Sink):
                 elif self._throttle(text):
                     throttled.append(document.id)
                 else:
+                    self._check_there(document.id.index, document.id.generation)
                     self._destination.apply(document)
             self._fault("after")
             await asyncio.sleep(0)
@@ -252,6 +279,13 @@ class MemorySink(Sink):
     async def check(self) -> Sequence[Finding]:
         """Nothing can be wrong."""
         return ()
+
+    def _check_there(self, index: str, generation: int) -> None:
+        """Fail where a generation was deleted that this run has begun."""
+        where = (index, generation)
+        if where in self._begun and where not in self._destination.generations:
+            message = f"generation {generation} of {index} was deleted"
+            raise GenerationLost(message, index=index, generation=generation)
 
     def _check_writer(self) -> None:
         if self._destination.epoch != self._epoch:

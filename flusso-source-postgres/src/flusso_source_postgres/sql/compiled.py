@@ -10,7 +10,13 @@ from flusso_core.model import TableName
 from flusso_core.schema.model import AggregateField, Field, IndexSchema, JoinField, ObjectField
 from flusso_source_postgres.catalogue import RelationKind
 from flusso_source_postgres.mismatch import Missing, mismatch
-from flusso_source_postgres.sql.pages import build_statement, keys_statement, page_statement
+from flusso_source_postgres.sql.pages import (
+    build_statement,
+    digests_statement,
+    keys_statement,
+    missing_statement,
+    page_statement,
+)
 from flusso_source_postgres.sql.resolve import Trigger, lookups, triggers
 from flusso_source_postgres.sql.rows import Tables
 
@@ -57,6 +63,16 @@ class CompiledIndex:
     def lookups(self) -> frozenset[tuple[TableName, str]]:
         """Columns that rows are found by, in documents and on the way up to them."""
         return lookups(self.schema, self.tables)
+
+    @property
+    def missing(self) -> str:
+        """The statement of keys without a row; see `missing_statement`."""
+        return missing_statement(self.schema, self.tables)
+
+    @property
+    def digests(self) -> str:
+        """The statement of hashed ids that have a row; see `digests_statement`."""
+        return digests_statement(self.schema, self.tables)
 
     def keys(self, *, lower: bool) -> str:
         """The statement of the next keys; see `keys_statement`."""

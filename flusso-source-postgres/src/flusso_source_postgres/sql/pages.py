@@ -1,10 +1,11 @@
-"""The statements that read an index: documents by key, pages in key order, keys alone."""
+"""The statements that read an index: documents by key, pages in key order, and keys."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from flusso_core.errors import SourceFatal
+from flusso_core.model import MAX_ID_BYTES
 from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.catalogue import Column, Table
 from flusso_source_postgres.sql.document import document
@@ -36,9 +37,7 @@ def build_statement(schema: IndexSchema, tables: Tables) -> str:
     table = tables[schema.table]
     rows = Rows(table)
     key = root_key(schema)
-    name = table_name(table.name)
-    passed = qualifies(schema, table)
-    source = f"(SELECT * FROM {name} WHERE {' AND '.join(passed)})" if passed else name
+    source = _qualifying(schema, table)
     given = [f"k{place}" for place in range(1, len(key) + 1)]
     matches: list[str] = []
     for column, text in zip(key, given, strict=True):
@@ -100,6 +99,54 @@ def keys_statement(schema: IndexSchema, tables: Tables, *, lower: bool, limit: i
     )
 
 
+def missing_statement(schema: IndexSchema, tables: Tables) -> str:
+    """Of some keys, `(ordinality, spelled)` for each that no qualifying row has, as texts.
+
+    The parameters are those of `build_statement`. `spelled` is `t` where the text is how the value
+    that it stands for is spelled: `07` is an integer, but no row has that key.
+    """
+    table = tables[schema.table]
+    rows = Rows(table)
+    key = root_key(schema)
+    given = [f"k{place}" for place in range(1, len(key) + 1)]
+    matches: list[str] = []
+    spelled: list[str] = []
+    for column, text in zip(key, given, strict=True):
+        described = describe(table, column)
+        value = f"k.{text}::{key_type(described)}"
+        matches.append(f"{rows.column(column)} {operator('=', described)} {value}")
+        matches.append(f"{key_text(rows.column(column), described)} = k.{text}")
+        spelled.append(f"{key_text(f'({value})', described)} = k.{text}")
+    arrays = ", ".join(f"${place}::text[]" for place in range(1, len(key) + 1))
+    return (
+        f"SELECT k.n::text, concat({' AND '.join(spelled)}) "
+        f"FROM unnest({arrays}) WITH ORDINALITY AS k ({', '.join(given)}, n) "
+        f"WHERE NOT EXISTS (SELECT FROM {_qualifying(schema, table)} AS {rows.alias} "
+        f"WHERE {' AND '.join(matches)})"
+    )
+
+
+def digests_statement(schema: IndexSchema, tables: Tables) -> str:
+    """Those of some digests that a qualifying row's id has; `document_id_text`, in SQL.
+
+    The parameter is an array of hexadecimal text. All rows are read, but only long keys hashed.
+    """
+    table = tables[schema.table]
+    rows = Rows(table)
+    texts = _key_texts(root_key(schema), rows)
+    if len(texts) == 1:
+        spelled = f"CASE WHEN {texts[0]} LIKE '~%' THEN '~' ELSE '' END || {texts[0]}"
+    else:
+        quoted = " || ',' || ".join(f"to_json({one})::text" for one in texts)
+        spelled = f"'[' || {quoted} || ']'"
+    return (
+        f"SELECT d.digest FROM (SELECT encode(sha256(i.id), 'hex') AS digest "
+        f"FROM (SELECT convert_to({spelled}, 'UTF8') AS id "
+        f"FROM {_qualifying(schema, table)} AS {rows.alias}) AS i "
+        f"WHERE octet_length(i.id) > {MAX_ID_BYTES}) AS d WHERE d.digest = ANY($1::text[])"
+    )
+
+
 def sample_statement(schema: IndexSchema, tables: Tables, percent: float) -> str:
     """Keys of a sample of the table's pages, in key order, for dividing its key space."""
     table = tables[schema.table]
@@ -110,6 +157,13 @@ def sample_statement(schema: IndexSchema, tables: Tables, percent: float) -> str
         f"FROM {table_name(table.name)} AS {rows.alias} TABLESAMPLE SYSTEM ({percent:.6f}) "
         f"ORDER BY {', '.join(rows.column(one) for one in key)}"
     )
+
+
+def _qualifying(schema: IndexSchema, table: Table) -> str:
+    """The rows that become documents, for a FROM."""
+    passed = qualifies(schema, table)
+    name = table_name(table.name)
+    return f"(SELECT * FROM {name} WHERE {' AND '.join(passed)})" if passed else name
 
 
 def _document(schema: IndexSchema, rows: Rows, tables: Tables) -> str:

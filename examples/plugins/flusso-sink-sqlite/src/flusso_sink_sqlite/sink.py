@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from flusso_core import (
     Document,
     Finding,
     FlushReport,
+    Generation,
     IndexMapping,
     Rejection,
     Severity,
@@ -36,7 +38,9 @@ CREATE TABLE IF NOT EXISTS documents (
     rowid INTEGER PRIMARY KEY, index_name, generation, id, version, body,
     UNIQUE (index_name, generation, id)
 );
-CREATE TABLE IF NOT EXISTS generations (index_name, generation, UNIQUE (index_name, generation));
+CREATE TABLE IF NOT EXISTS generations (
+    index_name, generation, schema_hash, serves, UNIQUE (index_name, generation)
+);
 CREATE TABLE IF NOT EXISTS records (index_name PRIMARY KEY, record);
 CREATE TABLE IF NOT EXISTS writer (one PRIMARY KEY, epoch, until);
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5 (text);
@@ -138,16 +142,16 @@ class SqliteSink(Sink):
 
     # Generations: a new one is filled while the old one serves.
 
-    async def generations(self, mapping: IndexMapping) -> Sequence[int]:
+    async def generations(self, index: str) -> Sequence[Generation]:
         """Those that were begun and not dropped."""
-        statement = "SELECT generation FROM generations WHERE index_name = ?"
-        rows = await self._run(lambda db: db.execute(statement, [mapping.index]).fetchall())
-        return [row[0] for row in rows]
+        statement = "SELECT generation, schema_hash, serves FROM generations WHERE index_name = ?"
+        rows = await self._run(lambda db: db.execute(statement, [index]).fetchall())
+        return [Generation(index, number, schema, bool(serves)) for number, schema, serves in rows]
 
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Take writes to it from now on."""
-        row = (mapping.index, generation)
-        statement = "INSERT OR IGNORE INTO generations VALUES (?, ?)"
+        row = (mapping.index, generation, mapping.schema_hash)
+        statement = "INSERT OR IGNORE INTO generations VALUES (?, ?, ?, FALSE)"
         await self._run(lambda db: db.execute(statement, row), fenced=True)
 
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
@@ -160,18 +164,37 @@ class SqliteSink(Sink):
                 f"WHERE index_name = '{mapping.index}' AND generation = {generation} "
                 "AND body NOT NULL"
             )
+            statement = "UPDATE generations SET serves = generation = ? WHERE index_name = ?"
+            db.execute(statement, (generation, mapping.index))
 
         await self._run(serve, fenced=True)
 
-    async def drop_generation(self, mapping: IndexMapping, generation: int) -> None:
+    async def drop_generation(self, generation: Generation) -> None:
         """Forget it and its documents."""
 
         def drop(db: sqlite3.Connection) -> None:
             for table in ("documents", "generations"):
                 statement = f"DELETE FROM {table} WHERE index_name = ? AND generation = ?"
-                db.execute(statement, (mapping.index, generation))
+                db.execute(statement, (generation.index, generation.number))
 
         await self._run(drop, fenced=True)
+
+    async def document_ids(
+        self, mapping: IndexMapping, generation: int
+    ) -> AsyncGenerator[Sequence[str], None]:
+        """Page by page, in their order."""
+        statement = (
+            "SELECT id FROM documents WHERE index_name = ? AND generation = ? AND id > ? "
+            "AND body NOT NULL ORDER BY id LIMIT 1000"
+        )
+        last = ""
+        while True:
+            where = (mapping.index, generation, last)
+            rows = await self._run(partial(_rows, statement, where))
+            if not rows:
+                return
+            yield [row[0] for row in rows]
+            last = rows[-1][0]
 
     # Documents.
 
@@ -193,6 +216,12 @@ class SqliteSink(Sink):
         if self._path.parent.is_dir():
             return ()
         return (Finding(Severity.ERROR, str(self._path), "its folder is missing", "create it"),)
+
+
+def _rows(
+    statement: str, values: Sequence[str | int], db: sqlite3.Connection
+) -> Sequence[tuple[str]]:
+    return db.execute(statement, values).fetchall()
 
 
 def _epoch(db: sqlite3.Connection) -> int:

@@ -9,6 +9,7 @@ from flusso_core.model import (
     Document,
     DocumentId,
     FieldType,
+    GenerationRecord,
     IndexMapping,
     JsonValue,
     Key,
@@ -113,17 +114,24 @@ def content(documents: Sequence[Document]) -> dict[str, object]:
 
 def record(mapping: IndexMapping, position: int, *, generation: int = GENERATION) -> StateRecord:
     """A state record of a seed that is half done."""
-    return StateRecord(
-        index=mapping.index,
-        generation=generation,
+    current = GenerationRecord(
+        number=generation,
         schema_hash=mapping.schema_hash,
-        identity=STREAM,
-        position=Position(position, f"0/{position:X}"),
+        schema='{"index": "ünïcode"}',
+        sweep=3,
         ranges=(
             RangeProgress(KeyRange(None, ("k", "")), cursor=("d", "ünïcode 😀 \"'\\\n")),
             RangeProgress(KeyRange(("k", ""), None), done=True),
         ),
-        serving=generation + 6,
+    )
+    return StateRecord(
+        index=mapping.index,
+        identity=STREAM,
+        position=Position(position, f"0/{position:X}"),
+        current=current,
+        serving=GenerationRecord(generation + 6, "0dd", seeded=True, sweep=2, swept=1),
+        keep=True,
+        kept=(GenerationRecord(generation + 7, "0dd", seeded=True),),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from flusso_core.errors import SinkError
+from flusso_core.model import Generation
 from flusso_core.testing.conformance.promise import Promise
 from flusso_core.testing.conformance.samples import (
     GENERATION,
@@ -24,10 +27,15 @@ APART = Promise(
 )
 SERVED = Promise("searches see one whole generation: the one that was served last", GUIDE)
 DROPPED = Promise("a dropped generation is gone, and nothing else is", GUIDE)
-LISTED = Promise("`generations` tells which exist, and none without `records`", GUIDE)
+LISTED = Promise(
+    "`generations` tells which exist and which one serves, and none without `records`", GUIDE
+)
+IDS = Promise("`document_ids` tells the `_id` of every document of a generation", GUIDE)
 INDEXES = Promise("what happens to one index does not touch another", GUIDE)
 
 SECOND = GENERATION + 1
+ONE = Generation(SAMPLE.index, GENERATION, SAMPLE.schema_hash)
+TWO = Generation(SAMPLE.index, SECOND, SAMPLE.schema_hash)
 
 
 class GenerationChecks(SinkChecks):
@@ -87,7 +95,7 @@ class GenerationChecks(SinkChecks):
             await sink.serve_generation(SAMPLE, GENERATION)
             await sink.flush([old], caught_up=True)
             if not sink.capabilities.records:
-                LISTED.same(list(await sink.generations(SAMPLE)), [], "without `records`")
+                LISTED.same(list(await sink.generations(SAMPLE.index)), [], "without `records`")
                 return
             await sink.begin_generation(SAMPLE, SECOND)
             APART.same(await bench.stored(SAMPLE, SECOND), {}, "a generation that has begun")
@@ -96,12 +104,26 @@ class GenerationChecks(SinkChecks):
             APART.same(await bench.stored(SAMPLE, GENERATION), content([old]), "the old one")
             APART.same(await bench.stored(SAMPLE, SECOND), content([new]), "the new one")
             SERVED.same(await bench.served(SAMPLE), content([old]), "before it is served")
-            LISTED.same(
-                sorted(await sink.generations(SAMPLE)), [GENERATION, SECOND], "`generations`"
-            )
+            there = {one: one.serves for one in await sink.generations(SAMPLE.index)}
+            LISTED.same(there, {ONE: True, TWO: False}, "`generations`")
             for _ in range(2):
                 await sink.serve_generation(SAMPLE, SECOND)
                 SERVED.same(await bench.served(SAMPLE), content([new]), "after it is served")
+
+    async def test_every_document_is_told_by_its_id(self, bench: SinkBench) -> None:
+        """Of that generation only, and none that was deleted; without `records` none at all."""
+        documents = [upsert(key, 1, {"name": "a"}) for key in ("1", "~2", "3 ü", "x" * 600)]
+        async with writing(bench) as sink:
+            await sink.flush(documents, caught_up=False)
+            await sink.flush([upsert("4", 1, {"name": "a"})], caught_up=False)
+            await sink.flush([tombstone("4", 2)], caught_up=False)
+            await sink.begin_generation(SAMPLE, SECOND)
+            found: list[str] = []
+            async with aclosing(sink.document_ids(SAMPLE, GENERATION)) as chunks:
+                async for ids in chunks:
+                    found += ids
+            remembers = sink.capabilities.records
+        IDS.same(sorted(found), sorted(content(documents)) if remembers else [], "`document_ids`")
 
     async def test_a_dropped_generation_is_gone(self, bench: SinkBench) -> None:
         """A late write to it fails and does not bring it back."""
@@ -114,12 +136,12 @@ class GenerationChecks(SinkChecks):
                 await sink.flush([kept], caught_up=False)
                 await sink.serve_generation(SAMPLE, SECOND)
             for _ in range(2):
-                await sink.drop_generation(SAMPLE, GENERATION)
+                await sink.drop_generation(ONE)
             if not sink.capabilities.records:
                 return
             DROPPED.same(await bench.stored(SAMPLE, GENERATION), {}, "the dropped one")
             DROPPED.same(await bench.stored(SAMPLE, SECOND), content([kept]), "the other one")
-            LISTED.same(list(await sink.generations(SAMPLE)), [SECOND], "`generations`")
+            LISTED.same(list(await sink.generations(SAMPLE.index)), [TWO], "`generations`")
             await BEGUN.failure(
                 SinkError,
                 sink.flush([upsert("2", 2, {"name": "late"})], caught_up=False),

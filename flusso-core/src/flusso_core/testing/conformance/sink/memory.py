@@ -34,7 +34,7 @@ class MemoryChecks(SinkChecks):
     async def test_records_come_back_as_they_were(self, bench: SinkBench) -> None:
         """Every field, each record replacing that of its own index only."""
         first = [record(SAMPLE, 2**62), record(OTHER, 7)]
-        moved = replace(first[0], position=record(SAMPLE, 2**62 + 1).position, seeded=True)
+        moved = replace(first[0], position=record(SAMPLE, 2**62 + 1).position, serving=None)
         async with writing(bench, SAMPLE, OTHER) as sink:
             RECORDS.same(await sink.load_records(), {}, "at an empty destination")
             await sink.store_records(first)

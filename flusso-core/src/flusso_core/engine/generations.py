@@ -1,0 +1,506 @@
+"""The generations of a lane's indexes: begun, filled, swept, served, replaced and dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from flusso_core.engine.groups import first_leaf
+from flusso_core.engine.ledger import Debtor, Ledger, Target
+from flusso_core.engine.planner import (
+    Source,
+    asked,
+    emptied,
+    filled,
+    frozen,
+    plan_start,
+    reindexed,
+    served,
+    unnamed,
+    without,
+)
+from flusso_core.engine.progress import Progress
+from flusso_core.engine.records import Records
+from flusso_core.engine.retry import Retrier
+from flusso_core.engine.seeder import Seeder
+from flusso_core.engine.series import Schemas, Series
+from flusso_core.engine.watermark import Watermark
+from flusso_core.errors import GenerationLost, SchemaMismatch
+from flusso_core.interfaces import DocumentBuilder, Sink
+from flusso_core.model import Generation, StateRecord
+from flusso_core.settings import GapPolicies
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Generations:
+    """Decides which generations get changes, and sees to it that each has every document.
+
+    What happens to an index happens one thing after the other. Each thing is first decided by
+    `planner`, then stored, then done; what is no longer needed goes last.
+
+    Args:
+        lane: the sink's name.
+        sink: the destination.
+        schemas: the builders.
+        series: the live generations; only this class changes it.
+        records: what the destination remembers.
+        ledger: what is owed.
+        watermark: tells when the commit of a TRUNCATE is right.
+        seeder: reads the rows.
+        progressed: to be called whenever the ledger has changed.
+        unfit: told of a generation whose schema no longer fits its tables.
+        stopped: indexes that have stopped.
+        retrier: how failures that pass are tried again.
+        skip_backfill: take every new generation for filled without reading its rows.
+        sweep_intervals: index to the seconds after which it is swept again and again.
+    """
+
+    def __init__(
+        self,
+        lane: str,
+        *,
+        sink: Sink,
+        schemas: Schemas,
+        series: dict[Target, Series],
+        records: Records,
+        ledger: Ledger,
+        watermark: Watermark,
+        seeder: Seeder,
+        progressed: Callable[[], None],
+        unfit: Callable[[Target, SchemaMismatch], None],
+        stopped: Collection[str],
+        retrier: Retrier,
+        skip_backfill: bool,
+        sweep_intervals: Mapping[str, float],
+    ) -> None:
+        self._lane = lane
+        self._sink = sink
+        self._schemas = schemas
+        self._series = series
+        self._records = records
+        self._ledger = ledger
+        self._watermark = watermark
+        self._seeder = seeder
+        self._ledger_changed = progressed
+        self._unfit = unfit
+        self._stopped = stopped
+        self._retrier = retrier
+        self._skip_backfill = skip_backfill
+        self._sweep_intervals = sweep_intervals
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._fills: dict[Target, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unserved: set[Target] = set()
+        self._emptied: dict[Target, Debtor | None] = {}
+        self._lost: set[Target] = set()
+        self._made: dict[Target, Generation] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._settled = asyncio.Event()
+        self._landed = asyncio.Event()
+        self._all_filled = asyncio.Event()
+
+    # Start
+
+    async def load(
+        self,
+        remembered: Mapping[str, StateRecord],
+        sources: Callable[[StateRecord | None], Awaitable[Source]],
+        gaps: GapPolicies,
+    ) -> None:
+        """Settle with the destination how each index goes on.
+
+        Args:
+            remembered: every index's record, by logical name.
+            sources: the change stream, as it is to be compared with a record.
+            gaps: what follows from a gap.
+
+        Raises:
+            EngineError: an index has a gap and the policy is to stop; nothing has been changed.
+        """
+        existing: dict[str, Sequence[Generation]] = {}
+        for index, mapping in self._schemas.mappings.items():
+            if index in self._stopped:
+                continue  # its record stays as it is
+            existing[index] = await self._existing(index)
+            record = remembered.get(index)
+            plan = plan_start(
+                mapping,
+                record,
+                source=await sources(record),
+                existing=existing[index],
+                policy=gaps.of(index),
+            )
+            if plan.reason is not None:
+                logger.warning(
+                    "%s: the rows of index %s are read again: %s", self._lane, index, plan.reason
+                )
+            self._records.decide(self._followed(plan.record))
+        await self._records.stored()
+        for target, series in self._series.items():
+            await self._begin(series)
+            serving = {one.number for one in existing[target.index] if one.serves}
+            current = self._records.current(target.index).current.number
+            if target.generation == current and current not in serving:
+                self._unserved.add(target)
+        for index in existing:
+            await self._clean(index)
+
+    def _followed(self, record: StateRecord) -> StateRecord:
+        """Take the record's generations for live, as far as there are builders for them."""
+        current = self._schemas.of(record.index, record.current)
+        assert current is not None, "it has the schema that the index has now"  # noqa: S101
+        self._series[current.target] = current
+        if record.serving is None:
+            return record
+        serving = self._schemas.of(record.index, record.serving)
+        if serving is not None:
+            self._series[serving.target] = serving
+            return record
+        logger.warning(
+            "%s: index %s serves searches by an older schema (generation %d) that nothing here can "
+            "build by: it gets no changes until the new generation is filled",
+            self._lane,
+            record.index,
+            record.serving.number,
+        )
+        return frozen(record)
+
+    def allow_reading(self) -> None:
+        """The source has settled: pages may be read."""
+        self._settled.set()
+
+    def run(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin what the start has found to do, in tasks of that group."""
+        self._group = tasks
+        for target in self._series:
+            self._fill_if_needed(target)
+        for index, seconds in self._sweep_intervals.items():
+            if index in self._schemas.mappings and index not in self._stopped:
+                self._spawn(self._sweep_regularly(index, seconds))
+        self._check()
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Everything that runs; to be cancelled at the end."""
+        return [*self._fills.values(), *self._tasks]
+
+    async def filled(self) -> None:
+        """Return when every index has all documents in the generation that searches see."""
+        await self._all_filled.wait()
+
+    # What changes bring
+
+    def builds(self, builder: DocumentBuilder) -> bool:
+        """Whether any live generation is built by it."""
+        return any(series.builder is builder for series in self._series.values())
+
+    def is_older(self, target: Target) -> bool:
+        """Whether it is a live generation of a schema that its index has no more."""
+        series = self._series.get(target)
+        return series is not None and series.builder is not self._schemas.builder
+
+    def of(self, builder: DocumentBuilder, index: str) -> list[Target]:
+        """The live generations of that index that the builder builds."""
+        return [
+            target
+            for target, series in self._series.items()
+            if target.index == index and series.builder is builder
+        ]
+
+    async def truncated(self, builder: DocumentBuilder, index: str) -> None:
+        """The root table was truncated: begin again in a new, empty generation.
+
+        A barrier: what is in flight lands or fails first, and only then is anything marked for
+        the new one. It needs no seed, since the stream brings every row that came after. It
+        serves when the commit of the TRUNCATE is right (`resolved`, `progressed`).
+        """
+        if builder is not self._schemas.builder:
+            for target in self.of(builder, index):
+                await self.freeze(target, "its root table was truncated")
+            return
+        logger.info("%s: index %s begins again: its root table was truncated", self._lane, index)
+        async with self._locks[index]:
+            record = emptied(self._records.current(index), self._schemas.mappings[index])
+            live = [target for target in self._series if target.index == index]
+            new = await self._replace(record, live)
+            self._emptied[new] = None
+
+    def resolved(self, batch: Debtor, *, unfinished: bool) -> None:
+        """A batch was resolved; if its last commit goes on, so does that of a TRUNCATE in it."""
+        if unfinished:
+            return
+        for target, end in self._emptied.items():
+            if end is None:
+                self._emptied[target] = batch
+
+    def progressed(self) -> None:
+        """The ledger or the watermark have changed."""
+        self._landed.set()
+        for target, end in list(self._emptied.items()):
+            if end is not None and self._watermark.passed(end):
+                # In the same instant as the watermark: no record says the one without the other.
+                del self._emptied[target]
+                self._records.change(target, filled)
+                self._fill_if_needed(target)
+
+    async def sweep(self, index: str, reason: str, builder: DocumentBuilder | None = None) -> None:
+        """Read all rows of an index again; returns when the intent is durable.
+
+        What is being read already begins again, under a new number.
+
+        Args:
+            index: the logical name.
+            reason: for people.
+            builder: only of generations that this one builds.
+        """
+        logger.info("%s: the rows of index %s are read again: %s", self._lane, index, reason)
+        async with self._locks[index]:
+            targets = [
+                target
+                for target, series in self._series.items()
+                if target.index == index and (builder is None or series.builder is builder)
+            ]
+            for target in targets:
+                await self._stop_filling(target)
+                self._emptied.pop(target, None)
+                self._records.change(target, asked)
+            self._all_filled.clear()
+            await self._records.stored()
+            for target in targets:
+                self._fill_if_needed(target)
+
+    async def reindex(self, index: str, *, keep: bool) -> None:
+        """Begin a new generation of the same schema; returns when it gets changes.
+
+        Args:
+            index: the logical name.
+            keep: keep the one that serves now when the new one takes its place.
+        """
+        async with self._locks[index]:
+            before = self._records.current(index)
+            record = reindexed(before, self._schemas.mappings[index], keep=keep)
+            unfilled = Target(index, before.current.number)
+            await self._replace(record, [] if before.current.seeded else [unfilled])
+
+    def lost(self, lost: GenerationLost) -> None:
+        """A generation is gone: fill its index afresh."""
+        target = Target(lost.index, lost.generation)
+        if target in self._series and target not in self._lost:
+            logger.warning("%s: %s", self._lane, lost)
+            self._lost.add(target)
+            self._ledger.hold(target)
+            self._spawn(self._recover(target))
+
+    def stop_index(self, index: str) -> None:
+        """Nothing more of an index is read or written; its record was left behind."""
+        for target in [one for one in self._series if one.index == index]:
+            self._ledger.retire(target)
+            self._emptied.pop(target, None)
+            fill = self._fills.get(target)
+            # What begins to serve must be recorded as serving.
+            if fill is not None and not self._locks[index].locked():
+                fill.cancel()
+        self._check()
+
+    def freeze_soon(self, target: Target, reason: str) -> None:
+        """As `freeze`, in a task of its own; nothing more of it is built from now on."""
+        self._ledger.hold(target)
+        self._spawn(self.freeze(target, reason))
+
+    async def freeze(self, target: Target, reason: str) -> None:
+        """A generation of an older schema gets no more changes; it serves as it is."""
+        async with self._locks[target.index]:
+            if target not in self._series:
+                return
+            logger.warning(
+                "%s: index %s serves searches by an older schema (generation %d) and gets no "
+                "changes until the new generation is filled: %s",
+                self._lane,
+                target.index,
+                target.generation,
+                reason,
+            )
+            await self._halt(target)
+            self._records.decide(frozen(self._records.current(target.index)))
+            await self._records.stored()
+            self._forget(target)
+
+    # Filling
+
+    def _fill_if_needed(self, target: Target) -> None:
+        generation = self._records.generation(target)
+        if self._group is None or generation is None or target in self._fills:
+            return
+        if not generation.clean or target in self._unserved:
+            self._fills[target] = self._group.create_task(self._fill(self._series[target]))
+
+    async def _fill(self, series: Series) -> None:
+        target = series.target
+        try:
+            if not await self._read(series):
+                return  # drained
+            async with self._locks[target.index]:
+                await self._finish(series)
+                # Within the lock: whoever comes next may begin another one.
+                del self._fills[target]
+        except* GenerationLost as lost:
+            self._fills.pop(target, None)
+            self.lost(first_leaf(lost))
+        except* SchemaMismatch as mismatch:
+            self._fills.pop(target, None)
+            self._unfit(target, first_leaf(mismatch))
+        self._check()
+
+    async def _read(self, series: Series) -> bool:
+        """Read all rows, if that is what the generation needs; returns whether it has all."""
+        target = series.target
+        generation = self._records.generation(target)
+        if generation is None or generation.clean:
+            return True
+        if self._skip_backfill and not generation.seeded:
+            return True
+        await self._settled.wait()
+        if generation.ranges:
+            progress = Progress(generation.ranges)
+        else:
+            progress = await self._seeder.spans(series)
+        # The ranges are durable before the first page, so that a restart has the same ones.
+        self._records.follow(target, progress)
+        await self._records.stored()
+        await (self._seeder.sweep if generation.seeded else self._seeder.seed)(series, progress)
+        return progress.done
+
+    async def _finish(self, series: Series) -> None:
+        """The generation has every document: the record says so, and searches see the newest."""
+        target = series.target
+        index = target.index
+        record = self._records.current(index)
+        if target.generation != record.current.number or target not in self._unserved:
+            self._records.change(target, filled)
+            await self._records.stored()
+            return
+        await self._try(
+            "serving a generation",
+            partial(self._sink.serve_generation, series.mapping, target.generation),
+        )
+        self._records.change(target, filled)
+        self._records.decide(served(self._records.current(index)))
+        await self._records.stored()
+        self._unserved.discard(target)
+        for old in [one for one in self._series if one.index == index and one != target]:
+            await self._halt(old)
+            self._forget(old)
+        await self._clean(index)
+
+    def _check(self) -> None:
+        going = [index for index in self._records.indexes if index not in self._stopped]
+        busy = {target.index for target in (*self._fills, *self._emptied, *self._unserved)}
+        clean = all(self._records.current(index).current.clean for index in going)
+        if clean and not busy.intersection(going):
+            self._all_filled.set()
+
+    async def _sweep_regularly(self, index: str, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            if self._records.current(index).current.clean:
+                await self.sweep(index, "sweep_interval is over")
+
+    # One generation for another
+
+    async def _replace(self, record: StateRecord, gone: Sequence[Target]) -> Target:
+        """Begin the record's newest generation, in the place of those that are gone.
+
+        What was owed to these stays owed until the record is durable and the new one is live:
+        then every row that it speaks of will be read, or comes with the stream.
+        """
+        for target in gone:
+            await self._halt(target)
+        self._records.decide(record)
+        await self._records.stored()
+        series = self._schemas.of(record.index, record.current)
+        assert series is not None, "it has the schema that the index has now"  # noqa: S101
+        await self._begin(series)
+        self._series[series.target] = series
+        self._unserved.add(series.target)
+        self._all_filled.clear()
+        for target in gone:
+            self._forget(target)
+        await self._clean(record.index)
+        return series.target
+
+    async def _recover(self, target: Target) -> None:
+        async with self._locks[target.index]:
+            self._lost.discard(target)
+            if target not in self._series:
+                return
+            before = self._records.current(target.index)
+            mapping = self._schemas.mappings[target.index]
+            record = without(before, mapping, target.generation)
+            if record.current == before.current:
+                await self._halt(target)
+                self._records.decide(record)
+                await self._records.stored()
+                self._forget(target)
+            else:
+                self._fill_if_needed(await self._replace(record, [target]))
+        self._check()
+
+    async def _halt(self, target: Target) -> None:
+        """Let nothing of a generation be read or written any more; what waits still waits."""
+        self._ledger.hold(target)
+        await self._stop_filling(target)
+        while self._ledger.in_flight_of(target):
+            self._landed.clear()
+            await self._landed.wait()
+
+    def _forget(self, target: Target) -> None:
+        """The generation gets no more changes; what it is owed is no debt any more."""
+        del self._series[target]
+        self._unserved.discard(target)
+        self._emptied.pop(target, None)
+        self._lost.discard(target)
+        self._ledger.void(target)
+        self._ledger_changed()
+
+    async def _stop_filling(self, target: Target) -> None:
+        fill = self._fills.pop(target, None)
+        if fill is not None:
+            fill.cancel()
+            await asyncio.wait([fill])
+
+    async def _begin(self, series: Series) -> None:
+        await self._try(
+            "beginning a generation",
+            partial(self._sink.begin_generation, series.mapping, series.target.generation),
+        )
+        index, number = series.target
+        self._made[series.target] = Generation(index, number, series.mapping.schema_hash)
+
+    async def _clean(self, index: str) -> None:
+        """Drop what the index's durable record does not name."""
+        # A sink without records lists none: then it is what this run has made.
+        made = [one for one in self._made.values() if one.index == index]
+        existing = await self._existing(index) or made
+        for generation in unnamed(existing, self._records.current(index)):
+            self._made.pop(Target(index, generation.number), None)
+            await self._try(
+                "dropping a generation", partial(self._sink.drop_generation, generation)
+            )
+
+    async def _existing(self, index: str) -> Sequence[Generation]:
+        return await self._try("listing generations", partial(self._sink.generations, index))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._group is not None, "nothing happens to a generation before `run`"  # noqa: S101
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
+        return await self._retrier.run(f"{self._lane}: {what}", operation)
