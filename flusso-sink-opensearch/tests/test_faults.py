@@ -103,6 +103,8 @@ async def test_a_cluster_that_takes_no_index_without_copies_gets_them(small_benc
         found = await small_bench.raw.indices.get_settings(index=small_bench.data)
         assert found[small_bench.data]["settings"]["index"]["number_of_replicas"] == "1"
         await sink.release()
+        again = await small_bench.users(number_of_replicas=1)
+        await again.release()
         other = await small_bench.sink(number_of_replicas=2)
         with pytest.raises(SinkFatal, match="total awareness attributes"):
             await other.begin_generation(small_bench.mapping, 2)

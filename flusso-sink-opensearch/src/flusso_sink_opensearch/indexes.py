@@ -229,7 +229,7 @@ class Indexes:
         """Bring an existing index in line with the options, as far as a live index can be."""
         serves = name in await self._holders(self._names.logical(mapping.index))
         settings = self._definition.settings(mapping)
-        wanted = settings.serving if serves else settings.seeding
+        wanted = settings.serving if serves else settings.still_seeding
         with self._cluster.errors(f"updating the settings of the index {name}"):
             indices = self._cluster.client.indices
             answer = await indices.get_settings(index=name, params={"flat_settings": "true"})

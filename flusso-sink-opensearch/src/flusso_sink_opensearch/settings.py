@@ -54,6 +54,11 @@ class IndexSettings:
         return {**self.serving, _REFRESH: _NEVER}
 
     @property
+    def still_seeding(self) -> Settings:
+        """As `seeding`, for an index that has been begun: it keeps the copies that it has."""
+        return {name: value for name, value in self.seeding.items() if name != _REPLICAS}
+
+    @property
     def on_serving(self) -> Settings:
         """What changes when a filled index begins to serve."""
         return {name: self.serving[name] for name in (_REPLICAS, _REFRESH) if name in self.serving}
