@@ -19,7 +19,7 @@ from flusso_core.model import (
     TableName,
 )
 from flusso_source_postgres.catalogue import RelationKind, Table
-from flusso_source_postgres.mismatch import reading
+from flusso_source_postgres.mismatch import mismatch, reading
 from flusso_source_postgres.sql.compiled import KEYS_AT_ONCE, CompiledIndex
 from flusso_source_postgres.sql.resolve import Trigger
 from flusso_source_postgres.sql.text import identifier, table_name
@@ -81,7 +81,11 @@ class Resolver:
                         yield IndexKeys(index, keys)
 
     async def _lost(self, compiled: CompiledIndex, touched: _Touched) -> bool:
-        """Whether some document that is touched cannot be found."""
+        """Whether some document that is touched cannot be found.
+
+        Raises:
+            SchemaMismatch: not even its key is known, so that it could not be deleted.
+        """
         lost = [one for one in compiled.triggers if not touched.leading(one).complete]
         # In an old row of a partition a NULL cannot be told from a column that is not carried.
         # Partitions that did not carry it until a moment ago are the capture's to notice.
@@ -93,6 +97,8 @@ class Resolver:
             now = await self._statements.tables(partitioned, doing)
             lost = [one for one in lost if not _carried(one, now.get(one.table))]
         for trigger in lost:
+            if trigger == compiled.root:
+                raise mismatch(compiled.schema, _unknown_key(trigger))
             self._warn(trigger, compiled.schema.index)
         return bool(lost)
 
@@ -144,6 +150,15 @@ def _carried(trigger: Trigger, table: Table | None) -> bool:
         table is not None
         and table.kind is RelationKind.PARTITIONED
         and all(one.identity.columns.issuperset(trigger.columns) for one in table.storage)
+    )
+
+
+def _unknown_key(trigger: Trigger) -> str:
+    columns = ", ".join(map(identifier, trigger.columns))
+    return (
+        f"changes of table {trigger.table} do not carry {columns}, the key of its documents: "
+        f"nothing says which of them go; ALTER TABLE {table_name(trigger.table)} REPLICA IDENTITY "
+        "FULL, of each partition where there are any, and start flusso again"
     )
 
 

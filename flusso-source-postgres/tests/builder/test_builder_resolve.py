@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from flusso_core.errors import SchemaMismatch
 from flusso_core.model import (
     Change,
     IndexKeys,
@@ -178,7 +179,7 @@ async def test_a_change_touches_the_documents_above_it(lab: Lab, name: str) -> N
         assert await lab.resolve(builder, [change]) == expected
 
 
-@pytest.mark.parametrize("column", ["user_id", "order_id", "product_id", "tag", "id"])
+@pytest.mark.parametrize("column", ["user_id", "order_id", "product_id", "tag"])
 @pytest.mark.parametrize("deleted", [True, False])
 async def test_a_row_whose_old_parent_is_unknown_rebuilds_every_document(
     lab: Lab, caplog: pytest.LogCaptureFixture, column: str, deleted: bool
@@ -189,7 +190,6 @@ async def test_a_row_whose_old_parent_is_unknown_rebuilds_every_document(
         "order_id": "items",
         "product_id": "tagged",
         "tag": "tags",
-        "id": "users",
     }[column]
     lab.execute(TABLES)
     change = _change(table, {}, None if deleted else {column: None})
@@ -199,6 +199,18 @@ async def test_a_row_whose_old_parent_is_unknown_rebuilds_every_document(
     (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert f'ALTER TABLE "public"."{table}" REPLICA IDENTITY FULL' in warning
     assert "'users'" in warning
+
+
+async def test_an_index_stops_where_changes_do_not_carry_its_own_key(lab: Lab) -> None:
+    """C1, C3: a document that is to go could not be found; the other indexes go on."""
+    lab.execute(TABLES)
+    change = _change("products", {}, None)
+    async with lab.builder(_users(), _products()) as builder:
+        with pytest.raises(SchemaMismatch, match=r"key.*REPLICA IDENTITY FULL") as caught:
+            await lab.resolve(builder, [change])
+        assert caught.value.index == "products"
+        builder.exclude("products")
+        assert await lab.resolve(builder, [change]) == {"users": _ids(1, 2, 3, 4)}
 
 
 async def test_a_null_in_an_old_row_of_a_partition_is_no_unknown_parent(

@@ -60,6 +60,11 @@ class CompiledIndex:
         return self._pages[wanted]
 
     @property
+    def root(self) -> Trigger:
+        """The trigger of the root's own rows, which carry the key itself."""
+        return Trigger(self.schema.table, self.schema.primary_key or (), None)
+
+    @property
     def lookups(self) -> frozenset[tuple[TableName, str]]:
         """Columns that rows are found by, in documents and on the way up to them."""
         return lookups(self.schema, self.tables)

@@ -25,6 +25,8 @@ _COMPARED = frozenset(
 )
 """Types that have `min` and `max` on every supported server."""
 
+_EXTREMES = (AggregateFunction.MIN, AggregateFunction.MAX)
+
 Run: TypeAlias = tuple[Field, ...]
 
 
@@ -33,10 +35,17 @@ def runs(fields: Sequence[Field], tables: Tables) -> Iterator[Run]:
     run: list[Field] = []
     for one in fields:
         if run and not _together(run, one, tables):
-            yield tuple(run)
+            yield from _worthwhile(run)
             run = []
         run.append(one)
-    if run:
+    yield from _worthwhile(run)
+
+
+def _worthwhile(run: Sequence[Field]) -> Iterator[Run]:
+    """Extremes alone are found by an index, each; only what reads every row anyway takes them."""
+    if all(isinstance(one, AggregateField) and one.function in _EXTREMES for one in run):
+        yield from ((one,) for one in run)
+    else:
         yield tuple(run)
 
 
@@ -59,7 +68,7 @@ def _rows(one: Field, tables: Tables) -> tuple[object, ...] | None:
     match one:
         case JoinField(kind=kind, limit=limit) if not kind.many or limit is not None:
             return None
-        case AggregateField(function=AggregateFunction.MIN | AggregateFunction.MAX):
+        case AggregateField() if one.function in _EXTREMES:
             column = tables[one.table].column(one.column or "")
             if column is None or column.base_type not in _COMPARED:
                 return None
