@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def _complete_index(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Names of indexes in the configuration; none where it cannot be read."""
     try:
-        with open(context.params.get("config") or CONFIG, "rb") as file:  # noqa: PTH123
+        with Path(context.params.get("config") or CONFIG).open("rb") as file:
             tables = tomllib.load(file)["index"]
         names = [str(table["name"]) for table in tables]
     except (OSError, ValueError, KeyError, TypeError):
