@@ -241,6 +241,11 @@ class BreaksLines(MemoryBuilder):
             yield [one._replace(body=one.body and one.body.replace(b", ", b",\n")) for one in chunk]
 
 
+class MissesNothing(MemoryBuilder):
+    async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
+        return ()
+
+
 class StripsKeys(MemoryBuilder):
     async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
         page = await super().page(index, span, after, limit)
@@ -382,6 +387,11 @@ BUILDERS = {
             "breaks lines in a body",
             "test_a_body_is_one_line",
             "test_keys_are_spelled_alike",
+        ),
+        builder(
+            MissesNothing,
+            "finds no document gone",
+            "test_missing_tells_ids_without_a_document",
         ),
         builder(StripsKeys, "spells keys otherwise in pages", "test_keys_are_spelled_alike"),
     )

@@ -19,6 +19,7 @@ from flusso_core.model import (
     RowImage,
     Severity,
     TableName,
+    document_id_text,
 )
 from flusso_core.testing.conformance.promise import Promise, shown
 from flusso_core.testing.conformance.source.bench import GUIDE, SourceBench, SourceChecks
@@ -42,6 +43,7 @@ EMPTIED = Promise("`resolve` of a TRUNCATE touches every document of the index",
 RANGES = Promise("ranges are no more than asked for, and cover every row once", GUIDE)
 PAGES = Promise("pages come in key order, within their limit, and go on after their cursor", GUIDE)
 SPELLED = Promise("a key is spelled alike by pages, builds and changes", GUIDE)
+MISSING = Promise("`missing` tells exactly the ids for which there is no document now", GUIDE)
 SHARED = Promise("reads run side by side, and one that is given up harms no other", GUIDE)
 KNOWN = Promise("mappings are known before `open`, and `check` finds no error", GUIDE)
 CLOSES = Promise("`close` may come twice, and without `open`", GUIDE)
@@ -196,6 +198,16 @@ class BuilderConformance(SourceChecks):
             built = await _build(builder, [(key,) for key in _ODD])
         SPELLED.same(paged, built, "pages and builds")
         await _compare(bench, paged, "odd keys")
+
+    async def test_missing_tells_ids_without_a_document(self, bench: SourceBench) -> None:
+        """The end of a sweep asks for those that a destination has."""
+        await _fill(bench, 20)
+        await bench.commit(Delete(PARENTS, "p003"), Put(PARENTS, "ü😀", "odd"))
+        ids = [*(f"p{number:03}" for number in range(20)), "no such key", "ü😀"]
+        async with _opened(bench) as builder:
+            found = await MISSING.within(builder.missing(INDEX, ids), "missing")
+        told = sorted(document_id_text(key) for key in found)
+        MISSING.same(told, ["no such key", "p003"], "the ids that were told")
 
     async def test_reads_run_side_by_side(self, bench: SourceBench) -> None:
         """Builds, pages and resolves at once, and one that is given up half-way."""
