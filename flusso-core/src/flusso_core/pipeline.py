@@ -11,7 +11,6 @@ await engine.run()
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -47,8 +46,6 @@ from flusso_core.plugins import (
 
 if TYPE_CHECKING:
     from flusso_core.engine import Engine
-
-logger = logging.getLogger(__name__)
 
 WORKERS = 2
 """Readers of a backfill, and of live changes, where the source has no such option."""
@@ -184,6 +181,11 @@ class Plan:
                 for name, sink in self.deployment.sinks.items()
                 if sink.detach_after is not None
             },
+            sweep_intervals={
+                index.name: index.sweep_interval
+                for index in self.deployment.indexes
+                if index.enabled and index.sweep_interval is not None
+            },
             transforms=hooks.transforms,
             observer=_observers(observer or NoopObserver(), hooks),
             backfill_workers=self._workers("backfill_workers"),
@@ -213,7 +215,6 @@ def plan(deployment: Deployment, overrides: Overrides | None = None) -> Plan:
     over = overrides or Overrides()
     if not deployment.schemas:
         raise ConfigError("no [[index]] is enabled, so that there is nothing to do")
-    _tell_what_is_missing(deployment)
     source = deployment.source
     capture = load_capture(source.type)
     builder = load_builder(source.builder or capture.default_builder or source.type)
@@ -269,13 +270,6 @@ def assemble(
         ConfigError: an option is wrong, or a secret's variable is not set.
     """
     return plan(deployment, overrides).make_engine(observer)
-
-
-def _tell_what_is_missing(deployment: Deployment) -> None:
-    """Warn of what is read, and has no effect yet."""
-    for index in deployment.indexes:
-        if index.sweep_interval is not None:
-            logger.warning("the index %s has no sweeps yet: sweep_interval is idle", index.name)
 
 
 def _valid_prefix(prefix: str, over: Overrides) -> str:

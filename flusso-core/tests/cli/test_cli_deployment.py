@@ -84,14 +84,6 @@ def test_a_prefix_that_no_index_can_have_is_refused(place: Place) -> None:
     assert "--index-prefix: prefix: expected lower-case letters" in done.stderr
 
 
-def test_keys_without_effect_are_told(place: Place) -> None:
-    config = place.folder / "flusso.toml"
-    config.write_text(config.read_text() + 'sweep_interval = "1h"\n')
-    done = place.run("check", "--offline")
-    assert done.returncode == ExitCode.OK
-    assert "sweep_interval is idle" in done.stderr
-
-
 def test_skip_backfill_reads_no_row(place: Place) -> None:
     done = place.run("run", "--once", "--skip-backfill")
     assert done.returncode == ExitCode.OK, done.stderr

@@ -286,7 +286,8 @@ class Generations:
             before = self._records.current(index)
             record = reindexed(before, self._schemas.mappings[index], keep=keep)
             unfilled = Target(index, before.current.number)
-            await self._replace(record, [] if before.current.seeded else [unfilled])
+            gone = [] if before.current.seeded else [unfilled]
+            self._fill_if_needed(await self._replace(record, gone))
 
     def lost(self, lost: GenerationLost) -> None:
         """A generation is gone: fill its index afresh."""

@@ -1,0 +1,236 @@
+"""Sweeps, TRUNCATE, and two generations of an index at once, over in-memory edges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from flusso_core.engine import Engine
+from flusso_core.errors import EngineError
+from flusso_core.model import Document, DocumentId, IndexMapping
+from flusso_core.testing import (
+    MemoryBuilder,
+    MemoryCapture,
+    MemoryDatabase,
+    MemoryDestination,
+    MemorySink,
+    run_in_virtual_time,
+)
+from flusso_core.testing.database import CHILD, ROOT
+
+
+def filled(parents: int = 20) -> MemoryDatabase:
+    database = MemoryDatabase()
+    for number in range(parents):
+        database.commit(
+            database.put_parent(f"p{number:03}", f"name {number}"),
+            database.put_child(f"c{number:03}", f"p{number:03}"),
+        )
+    return database
+
+
+def make(database: MemoryDatabase, sink: MemorySink, **settings: Any) -> Engine:
+    return Engine(MemoryCapture(database), MemoryBuilder(database), {"memory": sink}, **settings)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 600.0) -> None:
+    """Wait, in virtual time, for a condition."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def virtual(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    run_in_virtual_time(main(), seconds=7200.0)
+
+
+def spoil(database: MemoryDatabase, destination: MemoryDestination) -> None:
+    """Change a row behind the stream's back, and put in what no row has: a key, and no key."""
+    database.parents["p003"] = "changed"
+    for key in ("p777", "~stray"):
+        document = Document(DocumentId("parents", 1, (key,)), b'{"extra": true}', 1)
+        destination.apply(document)
+    (stored,) = destination.generations.values()
+    stored["~sha256:0"] = stored["p777"]
+
+
+def test_a_sweep_puts_right_what_no_change_could_tell() -> None:
+    """R5, V3: rows that changed unseen, ids that the source lacks, ids that are no key at all."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        running = make(database, MemorySink(destination))
+        with pytest.raises(EngineError, match="nothing runs"):
+            await running.sweep("parents")
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        spoil(database, destination)
+        await running.sweep("parents")
+        assert not destination.records["parents"].current.clean, "the intent is durable"
+        await until(lambda: destination.records["parents"].current.clean)
+        assert destination.search("parents") == database.documents()
+        assert list(destination.generations) == [("parents", 1)]
+        running.stop()
+        await task
+
+    virtual(main)
+
+
+def test_a_sweep_that_was_killed_is_done_by_the_next_run() -> None:
+    """R2: an intent without an end means: not clean."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        running = make(database, MemorySink(destination))
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        spoil(database, destination)
+        await running.sweep("parents")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not destination.records["parents"].current.clean
+        await make(database, MemorySink(destination)).run(once=True)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
+def test_an_interval_sweeps_again_and_again() -> None:
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        running = make(database, MemorySink(destination), sweep_intervals={"parents": 60.0})
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        for _ in range(2):
+            spoil(database, destination)
+            await until(lambda: destination.search("parents") == database.documents())
+        running.stop()
+        await task
+
+    virtual(main)
+
+
+def test_a_related_truncate_is_owed_until_its_intent_is_stored() -> None:
+    """C7, H8: killed before the sweep, the next run does it, from the record alone."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        down = False
+
+        async def pause() -> None:
+            await asyncio.sleep(3600 if down else 0)
+
+        task = asyncio.create_task(make(database, MemorySink(destination, pause=pause)).run())
+        await until(lambda: database.confirmed == database.head)
+        before, down = database.confirmed, True
+        database.commit(database.truncate(CHILD))
+        await asyncio.sleep(60)
+        assert database.confirmed == before, "nothing knows of the sweep yet"
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await make(database, MemorySink(destination)).run(once=True)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
+def test_truncate_and_reload_in_one_commit_never_shows_an_empty_index() -> None:
+    """C7: the alias moves when the commit's own debts are paid, and no row is read for it."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        seen: list[int] = []
+
+        def fault(_: str) -> None:
+            seen.append(len(destination.search("parents")))
+
+        running = make(database, MemorySink(destination, fault=fault))
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        seen.clear()
+        reload = (database.put_parent(f"p{number:03}", "reloaded") for number in range(20))
+        database.commit(database.truncate(ROOT), *reload)
+        await until(lambda: destination.serving == {"parents": 2})
+        await until(lambda: database.confirmed == database.head)
+        assert set(seen) == {20}
+        assert destination.search("parents") == database.documents()
+        running.stop()
+        await task
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_serves_gets_changes_while_a_new_generation_fills(keep: bool) -> None:
+    """D4."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        slow = False
+
+        class Slow(MemoryBuilder):
+            async def estimate(self, index: str) -> int | None:
+                while slow:
+                    await asyncio.sleep(1)
+                return await super().estimate(index)
+
+        running = Engine(
+            MemoryCapture(database), Slow(database), {"memory": MemorySink(destination)}
+        )
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        slow = True
+        await running.reindex("parents", keep_old=keep)
+        database.commit(database.put_parent("p001", "renamed"), database.delete_parent("p002"))
+        await until(lambda: database.confirmed == database.head)
+        assert destination.serving == {"parents": 1}
+        assert destination.search("parents") == database.documents()
+        slow = False
+        await until(lambda: destination.serving == {"parents": 2})
+        await until(lambda: destination.records["parents"].serving is None)
+        assert destination.search("parents") == database.documents()
+        running.stop()
+        await task
+        assert (("parents", 1) in destination.generations) is keep
+        assert [one.number for one in destination.records["parents"].kept] == [1] * keep
+
+    virtual(main)
+
+
+def test_a_generation_deleted_while_running_is_filled_afresh() -> None:
+    """D1: without a restart."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        running = make(database, MemorySink(destination))
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        destination.generations.clear()
+        destination.serving.clear()
+        database.commit(database.put_parent("p001", "renamed"))
+        await until(lambda: destination.search("parents") == database.documents())
+        await until(lambda: database.confirmed == database.head)
+        assert destination.serving == {"parents": 2}
+        running.stop()
+        await task
+
+    virtual(main)
+
+
+def test_a_generation_that_no_record_names_is_dropped_at_the_start() -> None:
+    """D4: a crash between a record and a drop leaks nothing."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        await make(database, MemorySink(destination)).run(once=True)
+        sink = MemorySink(destination)
+        await sink.begin_generation(IndexMapping("parents", "older", ()), 7)
+        await make(database, MemorySink(destination)).run(once=True)
+        assert list(destination.generations) == [("parents", 1)]
+
+    virtual(main)
