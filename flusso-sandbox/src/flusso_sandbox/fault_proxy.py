@@ -17,6 +17,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -61,7 +62,7 @@ class FaultProxy:
 
     Args:
         target: URL of the server.
-        late_seconds: after which a `LATE` request reaches the server.
+        late_seconds: after which a `LATE` request reaches the server; `None`: when `deliver` says.
         drip_seconds: that a `DRIP` answer takes.
         tls: terminates TLS; the server is still asked in plain text.
 
@@ -75,7 +76,7 @@ class FaultProxy:
         self,
         target: str,
         *,
-        late_seconds: float = 2.0,
+        late_seconds: float | None = 2.0,
         drip_seconds: float = 0.5,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -91,6 +92,7 @@ class FaultProxy:
         self._failed: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
+        self._delivering: asyncio.Event | None = None
         self._late: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name="fault proxy", daemon=True)
 
@@ -123,6 +125,11 @@ class FaultProxy:
         """How many late requests have not reached the server yet."""
         return len(self._late)
 
+    def deliver(self) -> None:
+        """Have late requests reach the server now, and later ones at once."""
+        if self._loop is not None and self._delivering is not None:
+            self._loop.call_soon_threadsafe(self._delivering.set)
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
@@ -134,6 +141,7 @@ class FaultProxy:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
+        self._delivering = asyncio.Event()
         app = web.Application(client_max_size=1 << 30)
         async with ClientSession(
             skip_auto_headers=["Accept-Encoding"], timeout=ClientTimeout(None)
@@ -224,7 +232,10 @@ class FaultProxy:
             return response.status, kept, answer
 
     async def _deliver_late(self, client: ClientSession, request: web.Request, body: bytes) -> None:
-        await asyncio.sleep(self._late_seconds)
+        assert self._delivering is not None  # noqa: S101  # it is made before anything is served
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._late_seconds):
+                await self._delivering.wait()
         await self._forward(client, request, body)
 
     async def _silence(self) -> web.StreamResponse:

@@ -227,7 +227,7 @@ class Indexes:
 
     async def _adopt(self, mapping: IndexMapping, name: str) -> None:
         """Bring an existing index in line with the options, as far as a live index can be."""
-        serves = name in await self._holders(self._names.logical(mapping.index))
+        serves = await self.serves(mapping.index, name)
         settings = self._definition.settings(mapping)
         wanted = settings.serving if serves else settings.still_seeding
         with self._cluster.errors(f"updating the settings of the index {name}"):
