@@ -117,16 +117,18 @@ def test_the_server_has_no_logical_replication(deployment: Deployment) -> None:
 
 
 def test_a_table_is_missing(connection: Connection, deployment: Deployment) -> None:
-    """H6: it names the table and the file."""
+    """H6, C14: it names the table and the file; the other indexes are filled."""
     load_shop(connection, 20)
     connection.execute("DROP TABLE profiles CASCADE")
-    assert_fails(deployment.flusso("run"), "profiles", "users.schema.yml")
+    assert_fails(deployment.flusso("run", "--once"), "profiles", "users.schema.yml")
+    assert deployment.client.indices.exists_alias(name=f"{deployment.prefix}products")
+    assert not deployment.client.indices.exists_alias(name=f"{deployment.prefix}users")
 
 
 def test_a_column_is_missing(connection: Connection, deployment: Deployment) -> None:
     load_shop(connection, 20)
     connection.execute("ALTER TABLE users RENAME COLUMN email TO mail")
-    assert_fails(deployment.flusso("run"), "email", "users", "users.schema.yml")
+    assert_fails(deployment.flusso("run", "--once"), "email", "users", "users.schema.yml")
 
 
 def test_a_privilege_is_missing(connection: Connection, deployment: Deployment) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from random import Random
 from typing import Any
 
 import pytest
 
-from flusso_core.engine import Engine
+from flusso_core.engine import Engine, RetryPolicy
 from flusso_core.errors import EngineError, SinkFatal, SinkUnavailable, SourceUnavailable
 from flusso_core.interfaces import PutBatch
-from flusso_core.model import Document, FlushReport, Position, StateRecord
+from flusso_core.model import ChangeBatch, Document, FlushReport, Position, StateRecord
 from flusso_core.observe.observer import NoopObserver
 from flusso_core.queue.memory import MemoryQueue
-from flusso_core.settings import GapPolicies, GapPolicy
+from flusso_core.settings import BatchPolicy, Bounds, GapPolicies, GapPolicy
 from flusso_core.testing import (
     MemoryBuilder,
     MemoryCapture,
@@ -416,5 +417,140 @@ def test_what_someone_has_to_mend_ends_the_run_at_once() -> None:
         running = make(database, MemorySink(healthy), Losing(MemoryDestination()))
         with pytest.raises(SinkFatal, match="correct the password"):
             await running.run()
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sinks_that_come_and_go_converge(seed: int) -> None:
+    """D6, H3, C10: detached and joined at any moment, also in the midst of a large commit."""
+
+    async def main() -> None:
+        random = Random(seed)
+        database = filled()
+        destinations = [MemoryDestination(), MemoryDestination()]
+        sinks = [Moody(destination) for destination in destinations]
+        for sink in sinks:
+            sink.down = random.random() < 0.3
+        running = make(
+            database,
+            *sinks,
+            detach_after={"sink0": 10.0, "sink1": 10.0},
+            queue=small_queue,
+            retries=RetryPolicy(initial=0.1, maximum=2.0),
+            batching=BatchPolicy(max_changes=4),
+        )
+        task = asyncio.create_task(running.run())
+        for number in range(150):
+            keys = (f"p{random.randrange(30):03}" for _ in range(random.choice((1, 1, 2, 17))))
+            if random.random() < 0.3:
+                database.commit(*(database.delete_parent(key) for key in keys))
+            else:
+                database.commit(*(database.put_parent(key, f"name {number}") for key in keys))
+            await asyncio.sleep(random.choice((0, 0, 0, 0.05, 1.0)))
+            if random.random() < 0.1:
+                sink = random.choice(sinks)
+                sink.down = not sink.down
+                await asyncio.sleep(random.choice((0.5, 12.0)))
+        for sink in sinks:
+            sink.down = False
+        await until(
+            lambda: all(
+                destination.search("parents") == database.documents()
+                for destination in destinations
+            )
+        )
+        await until(lambda: database.confirmed == database.head)
+        await ended(running, task)
+        for destination in destinations:
+            assert destination.search("parents") == database.documents()
+            assert destination.records["parents"].position.order == database.head
+
+    virtual(main)
+
+
+def test_a_lane_joins_between_two_commits() -> None:
+    """C10, D6: a commit that is on its way is not taken for one that it gets whole."""
+
+    async def main() -> None:
+        database, told = filled(), Told()
+        destinations = [MemoryDestination(), MemoryDestination()]
+        slow, away = (Moody(destination) for destination in destinations)
+        running = make(
+            database,
+            slow,
+            away,
+            detach_after={"sink1": 10.0},
+            queue=small_queue,
+            bounds=Bounds(max_dirty=3),
+            batching=BatchPolicy(max_changes=3),
+            observer=told,
+        )
+        task = asyncio.create_task(running.run())
+        await until(lambda: database.confirmed == database.head)
+        await asyncio.sleep(5)
+        away.down = True
+        await until(lambda: "sink1 detached" in told.events)
+        slow.hanging = True
+        database.commit(*(database.put_parent(f"q{number:03}", "new") for number in range(90)))
+        await asyncio.sleep(1)
+        away.down = False
+        await asyncio.sleep(30)
+        slow.hanging = False
+        await until(lambda: database.confirmed == database.head)
+        await ended(running, task)
+        for destination in destinations:
+            assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
+class Heard(NoopObserver):
+    """Remembers what is being retried."""
+
+    def __init__(self) -> None:
+        self.failing: set[str] = set()
+
+    def retrying(self, what: str, error: BaseException, seconds: float) -> None:
+        self.failing.add(what)
+
+    def recovered(self, what: str) -> None:
+        self.failing.discard(what)
+
+
+class Broken(MemoryCapture):
+    """A source that hangs up whenever it is told to, and then is away for a while."""
+
+    away = False
+
+    async def live(self, start: Position, put: PutBatch) -> None:
+        async def check(batch: ChangeBatch) -> None:
+            if self.away:
+                raise SourceUnavailable("away")
+            await put(batch)
+
+        await super().live(start, check)
+
+
+def test_whether_the_source_is_there_is_told_while_it_lasts() -> None:
+    """R1: from the failure until something comes again, and no longer."""
+
+    async def main() -> None:
+        database, heard = filled(), Heard()
+        capture = Broken(database)
+        running = make(database, MemorySink(MemoryDestination()), capture=capture, observer=heard)
+        task = asyncio.create_task(running.run())
+        for _ in range(2):
+            await until(lambda: database.confirmed == database.head)
+            assert not heard.failing
+            capture.away = True
+            change(database, 1)
+            for _ in range(20):
+                await asyncio.sleep(10)
+                assert heard.failing == {"following changes"}
+            capture.away = False
+        await until(lambda: database.confirmed == database.head)
+        assert not heard.failing
+        await ended(running, task)
 
     virtual(main)
