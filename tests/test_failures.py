@@ -119,10 +119,10 @@ def test_the_server_has_no_logical_replication(deployment: Deployment) -> None:
 def test_a_table_is_missing(connection: Connection, deployment: Deployment) -> None:
     """H6, C14: it names the table and the file; the other indexes are filled."""
     load_shop(connection, 20)
-    connection.execute("DROP TABLE profiles CASCADE")
-    assert_fails(deployment.flusso("run", "--once"), "profiles", "users.schema.yml")
-    assert deployment.client.indices.exists_alias(name=f"{deployment.prefix}products")
-    assert not deployment.client.indices.exists_alias(name=f"{deployment.prefix}users")
+    connection.execute("DROP TABLE tags CASCADE")
+    assert_fails(deployment.flusso("run", "--once"), "public.tags", "products.schema.yml")
+    assert deployment.client.indices.exists_alias(name=f"{deployment.prefix}users")
+    assert not deployment.client.indices.exists_alias(name=f"{deployment.prefix}products")
 
 
 def test_a_column_is_missing(connection: Connection, deployment: Deployment) -> None:

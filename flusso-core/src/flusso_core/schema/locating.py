@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path as FilePath
 
 from flusso_core.errors import ConfigError
@@ -33,17 +34,34 @@ def locate(schema: IndexSchema, table: TableName, column: str | None = None) -> 
 
 def _line(schema: IndexSchema, origin: str, table: TableName, column: str | None) -> int | None:
     try:
+        changed = FilePath(origin).stat().st_mtime_ns
+    except OSError:
+        return None
+    return _lines(origin, changed, schema.index, schema.schema_hash).get((table, column))
+
+
+@lru_cache(maxsize=100)
+def _lines(
+    origin: str, changed: int, index: str, schema_hash: str
+) -> Mapping[tuple[TableName, str | None], int | None]:
+    """The first line of what the file names; nothing where it holds another schema.
+
+    Kept, because parsing takes long and a running capture asks again and again; `changed`, the
+    time of the file's last change, makes it read anew.
+    """
+    del changed
+    try:
         file = parse_yaml(read_text(FilePath(origin)), origin)
-        now = lower_schema(file, schema.index)
+        now = lower_schema(file, index)
     except ConfigError:
-        return None
-    if now.schema_hash != schema.schema_hash:
-        return None
-    for path, named in _places(now):
-        if (table, column) in named:
+        return {}
+    lines: dict[tuple[TableName, str | None], int | None] = {}
+    if now.schema_hash == schema_hash:
+        for path, named in _places(now):
             mark = file.mark(path)
-            return None if mark is None else mark.line
-    return None
+            for one in named:
+                lines.setdefault(one, None if mark is None else mark.line)
+    return lines
 
 
 def _places(schema: IndexSchema) -> Iterator[tuple[Path, set[tuple[TableName, str | None]]]]:
