@@ -178,7 +178,8 @@ class Stream:
                 await outlet.put(batch)
         if batch.position is not None:
             self._delivered = batch.position
-            self._let_join()
+            if not batch.unfinished:
+                self._let_join()
             self.check()
 
     def _let_join(self) -> None:

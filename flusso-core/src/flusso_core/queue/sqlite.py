@@ -147,7 +147,8 @@ class SqliteQueue(Queue):
 
         One that ends where the file is already is not added again.
         """
-        if batch.position is not None and batch.position <= self._stored:
+        known = batch.position is not None and batch.position <= self._stored
+        if known and not batch.unfinished:
             return
         body = _BATCH.dump_json(batch)
         size = max(1, len(batch.changes))
