@@ -169,7 +169,17 @@ def flat(field: MappedField) -> Iterator[tuple[str, JsonValue]]:
         yield from flat(inner)
 
 
-_HIDDEN = ("index", "schema_hash", "origin", "file", "schema_files", "general", "path", "locked")
+_HIDDEN = (
+    "index",
+    "stored",
+    "schema_hash",
+    "origin",
+    "file",
+    "schema_files",
+    "general",
+    "path",
+    "locked",
+)
 
 
 def shown(value: Any) -> JsonValue:
