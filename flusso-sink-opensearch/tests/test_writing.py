@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flusso_core.errors import SinkFatal
+from flusso_core.errors import GenerationLost, SinkError, SinkFatal
 from flusso_core.model import Document, DocumentId, FlushReport
 
 if TYPE_CHECKING:
@@ -163,13 +163,18 @@ async def test_an_index_deleted_under_us_is_named_and_never_made_again(bench: Be
     """D1: no bulk write creates an index."""
     sink = await bench.users()
     await bench.raw.indices.delete(index=bench.data)
-    with pytest.raises(SinkFatal, match=f"the index {bench.data} at .* was deleted"):
+    with pytest.raises(GenerationLost, match=f"the index {bench.data} at .* was deleted") as lost:
         await sink.flush([bench.document("1", 1, {"name": "a"})], caught_up=False)
+    assert (lost.value.index, lost.value.generation) == ("users", 1)
     assert await bench.raw.indices.get_alias(index=f"{bench.prefix}users*") == {}
 
 
-async def test_a_closed_index_stops_with_its_name(bench: Bench) -> None:
-    sink = await bench.users()
+@pytest.mark.parametrize(("policy", "error"), [("reseed", GenerationLost), ("stop", SinkFatal)])
+async def test_a_closed_index_is_lost_or_stops_with_its_name(
+    bench: Bench, policy: str, error: type[SinkError]
+) -> None:
+    """D1: by policy."""
+    sink = await bench.users(on_missing_index=policy)
     await bench.raw.indices.close(index=bench.data)
-    with pytest.raises(SinkFatal, match=f"the index {bench.data} at .*closed"):
+    with pytest.raises(error, match=f"the index {bench.data} at .*closed"):
         await sink.flush([bench.document("1", 1, {"name": "a"})], caught_up=False)
