@@ -58,11 +58,11 @@ class Place:
             check=False,
         )
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
+    def start(self, *args: str, **variables: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             command(*args),
             cwd=self.folder,
-            env=self.environ(),
+            env=self.environ() | variables,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -113,18 +113,6 @@ def test_a_second_signal_ends_at_once(place: Place, number: signal.Signals, code
         assert process.wait(5) == code
 
 
-def test_flags_of_surfaces_that_are_not_there_are_accepted_with_a_warning(place: Place) -> None:
-    done = place.run(
-        *("run", "--once", "--public-address", "127.0.0.1:1", "--lag-poll-secs", "5"),
-        FLUSSO_ADMIN_PASSWORD="hunter2",
-    )
-    assert done.returncode == ExitCode.OK
-    for flag in ("--public-address", "--lag-poll-secs", "--admin-password"):
-        assert f"{flag} has no effect" in done.stderr
-    assert "--private-address has no effect" not in done.stderr
-    assert "hunter2" not in done.stderr
-
-
 def test_a_run_that_cannot_go_on_is_one_message_and_1(place: Place) -> None:
     place.source["broken"] = True
     place.write()

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from flusso_core.errors import SinkUnavailable
-from flusso_core.model import Document, DocumentId, Rejection
+from flusso_core.model import Document, DocumentId, Position, Rejection
 from flusso_core.observe.guarded import GuardedObserver
 from flusso_core.observe.logging import LoggingObserver, configure_logging
 from flusso_core.observe.observer import NoopObserver, Phase
@@ -87,14 +87,14 @@ def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(
     class Broken(NoopObserver):
         calls = 0
 
-        def captured(self, changes: int) -> None:
+        def captured(self, changes: int, position: Position | None) -> None:
             self.calls += 1
             raise RuntimeError("kaputt")
 
     broken = Broken()
     guarded = GuardedObserver(broken, "mine")
     guarded.phase(Phase.LIVE)
-    guarded.captured(1)
-    guarded.captured(1)
+    guarded.captured(1, None)
+    guarded.captured(1, None)
     assert broken.calls == 1
     assert "the observer mine failed" in caplog.text

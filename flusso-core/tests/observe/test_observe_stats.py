@@ -12,8 +12,8 @@ ID = DocumentId("users", 1, ("1",))
 
 def test_the_summary_counts_what_was_heard() -> None:
     stats = StatsObserver()
-    stats.captured(3)
-    stats.captured(2)
+    stats.captured(3, None)
+    stats.captured(2, None)
     stats.batch(BatchStats("search", changes=5, documents=4, gate_seconds=1, resolve_seconds=2))
     stats.flushed(FlushStats("search", "users", 7, 0, 100, 0.5, 0.25, seed=True), [ID] * 7)
     stats.flushed(FlushStats("search", "users", 2, 1, 50, 1.5, 0.75, seed=False), [ID] * 3)

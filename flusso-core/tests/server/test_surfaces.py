@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientSession
 
 from flusso_core.errors import ConfigError, SourceUnavailable
-from flusso_core.model import JsonValue
+from flusso_core.model import JsonValue, Position
 from flusso_core.observe import FanOut, Phase, RunStatus
 from flusso_core.observe.metrics import MetricsObserver
 from flusso_core.server import AddressInUse, private_app, public_app, serving
@@ -121,8 +121,21 @@ async def test_a_status_tells_how_far_a_backfill_is(public: str, view: View) -> 
     assert (told["phase"], told["indexes"]) == ("live", {"users": "live", "orders": "live"})
 
 
+async def test_a_status_counts_what_is_confirmed(public: str, view: View) -> None:
+    view.observer.captured(3, Position(10, "0/A"))
+    view.observer.captured(4, None)
+    view.observer.captured(1, Position(20, "0/14"))
+    view.observer.confirmed(Position(10, "0/A"))
+    _, told, _ = await ask(f"{public}/status")
+    counted = [told[f"changes_{what}"] for what in ("captured", "committed", "in_flight")]
+    assert (counted, told["v2"]["confirmed"]) == ([8, 3, 5], "0/A")
+    view.observer.confirmed(Position(25, "0/19"))
+    _, told, _ = await ask(f"{public}/status")
+    assert (told["changes_committed"], told["changes_in_flight"]) == (8, 0)
+
+
 async def test_metrics_are_in_the_text_format(public: str, view: View) -> None:
-    view.observer.captured(7)
+    view.observer.captured(7, None)
     view.observer.phase(Phase.LIVE)
     status, text, headers = await ask(f"{public}/metrics")
     assert status == 200

@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Unpack
 
 import click
-from click.core import ParameterSource
 
 from flusso_core.cli.deployment import (
     DeploymentArguments,
@@ -22,17 +21,11 @@ if TYPE_CHECKING:
 
     from flusso_core.observe import RunSummary
     from flusso_core.pipeline import Plan
+    from flusso_core.server import Surfaces
 
 logger = logging.getLogger(__name__)
 
-# Flags of surfaces that are not there yet; command lines that have them keep running.
-HTTP_FLAGS = (
-    "public_address",
-    "private_address",
-    "admin_user",
-    "admin_password",
-    "lag_poll_secs",
-)
+WITHOUT_ADMIN = "--private-address has no effect without --admin-user and --admin-password"
 
 
 class RunArguments(DeploymentArguments):
@@ -47,7 +40,7 @@ class RunArguments(DeploymentArguments):
     private_address: str | None
     admin_user: str | None
     admin_password: str | None
-    lag_poll_secs: float | None
+    lag_poll_secs: float
 
 
 @click.command()
@@ -66,11 +59,26 @@ class RunArguments(DeploymentArguments):
     metavar="CHANGES",
     help="How many changes may wait for each sink, instead of what is configured.",
 )
-@option("--public-address", metavar="HOST:PORT", help="Not there yet: health and metrics.")
-@option("--private-address", metavar="HOST:PORT", help="Not there yet: control.")
-@option("--admin-user", metavar="NAME", help="Not there yet: user of the control surface.")
-@option("--admin-password", metavar="TEXT", help="Not there yet: its password.")
-@option("--lag-poll-secs", type=float, metavar="SECONDS", help="Not there yet: lag metric.")
+@option(
+    "--public-address",
+    metavar="HOST:PORT",
+    help="Where health, status and metrics are served, instead of what is configured.",
+)
+@option(
+    "--private-address",
+    metavar="HOST:PORT",
+    help="Where control is served, instead of what is configured.",
+)
+@option("--admin-user", metavar="NAME", help="User of the control surface.")
+@option("--admin-password", metavar="TEXT", help="Its password; rather by the variable.")
+@option(
+    "--lag-poll-secs",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often the source is asked for its lag.",
+)
 @verbosity
 @click.pass_context
 def command(context: click.Context, **given: Unpack[RunArguments]) -> None:
@@ -88,7 +96,6 @@ def command(context: click.Context, **given: Unpack[RunArguments]) -> None:
         raise click.UsageError("--once and --backfill-only exclude each other")
     console = stderr()
     configure_logging(console, session_of(context).verbosity)
-    _warn_of_missing_surfaces(context)
     overrides = overrides_of(
         given,
         sinks=None if given["pretty"] is None else {"pretty": given["pretty"]},
@@ -98,21 +105,13 @@ def command(context: click.Context, **given: Unpack[RunArguments]) -> None:
     planned = plan(read(given), overrides)
     if not is_locked(given):
         rewrite(planned, given["lock"])
-    if "server" in planned.deployment.file.data:
-        logger.warning("[server] has no effect: the HTTP surfaces are not there yet")
     asyncio.run(_run(planned, console, given))
-
-
-def _warn_of_missing_surfaces(context: click.Context) -> None:
-    for name in HTTP_FLAGS:
-        if context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT):
-            flag = "--" + name.replace("_", "-")
-            logger.warning("%s has no effect: the HTTP surfaces are not there yet", flag)
 
 
 async def _run(planned: Plan, console: Console, given: RunArguments) -> None:
     from flusso_core.cli.signals import draining
     from flusso_core.observe import FanOut, LoggingObserver, StatsObserver, progress_observer
+    from flusso_core.server import RunObserver, served
 
     stats = StatsObserver()
     # Documents on the same terminal would tear the bars apart.
@@ -120,10 +119,46 @@ async def _run(planned: Plan, console: Console, given: RunArguments) -> None:
     bars = not (prints and sys.stdout.isatty())
     quiet = not logger.isEnabledFor(logging.INFO)
     progress = () if quiet else (progress_observer(console, bars=bars),)
-    engine = planned.make_engine(FanOut((*progress, LoggingObserver(), stats)))
+    indexes = [index.name for index in planned.deployment.indexes if index.enabled]
+    told = RunObserver(list(planned.sinks), indexes)
+    observers = (*progress, LoggingObserver(), stats, told.run, told.measured)
+    engine = planned.make_engine(FanOut(observers))
     with draining(engine.stop, lambda: console.show_cursor(show=True)):
-        await engine.run(once=given["once"], backfill_only=given["backfill_only"])
+        async with served(_surfaces(planned, given), told, engine):
+            await engine.run(once=given["once"], backfill_only=given["backfill_only"])
     _log_summary(stats.summary())
+
+
+def _surfaces(planned: Plan, given: RunArguments) -> Surfaces:
+    """Which surfaces are served: a job has those that somebody has asked for."""
+    from flusso_core.config.format import ServerModel
+    from flusso_core.files import ParsedFile, validate
+    from flusso_core.server import Surface, Surfaces
+
+    job = given["once"] or given["backfill_only"]
+    configured = planned.deployment.file.data.get("server")
+    named = dict(configured) if isinstance(configured, dict) else {}
+
+    def surface(key: str, flag: str | None, default: str) -> Surface | None:
+        if flag is not None:
+            origin = ParsedFile(f"--{key.replace('_', '-')}", {})
+            validate(ServerModel, {key: flag}, file=origin)
+            return Surface(flag, wanted=True)
+        if key in named:
+            return Surface(default, wanted=True)
+        return None if job else Surface(default, wanted=False)
+
+    server = planned.deployment.server
+    public = surface("public_address", given["public_address"], server.public_address)
+    private = surface("private_address", given["private_address"], server.private_address)
+    user, password = given["admin_user"] or "", given["admin_password"] or ""
+    if bool(user) != bool(password):
+        raise click.UsageError("--admin-user and --admin-password belong together")
+    if not user:
+        if private is not None and private.wanted:
+            logger.warning(WITHOUT_ADMIN)
+        private = None
+    return Surfaces(public, private, user, password, given["lag_poll_secs"])
 
 
 def _log_summary(summary: RunSummary) -> None:

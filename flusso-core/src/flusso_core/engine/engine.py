@@ -120,6 +120,14 @@ class Engine:
         """Ask `run` to let flights land, store the state and return. Call it from the loop."""
         self._stop.set()
 
+    async def lag(self) -> int:
+        """How far confirmation is behind the source's head, in bytes or the source's own unit.
+
+        Raises:
+            SourceUnavailable: the source cannot be asked now.
+        """
+        return await self._capture.lag()
+
     async def run(self, *, once: bool = False, backfill_only: bool = False) -> None:
         """Keep the sinks in step, until `stop`.
 

@@ -171,7 +171,7 @@ class Stream:
             self._lost = False
             self._observer.recovered(_FOLLOWING)
         if batch.changes:
-            self._observer.captured(len(batch.changes))
+            self._observer.captured(len(batch.changes), batch.position)
         self._between_commits = False
         for outlet in self._outlets:
             if outlet.position is not None:

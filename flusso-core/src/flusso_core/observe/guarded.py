@@ -36,9 +36,9 @@ class GuardedObserver:
         """Pass it on."""
         self._tell(lambda to: to.phase(phase))
 
-    def captured(self, changes: int) -> None:
+    def captured(self, changes: int, position: Position | None) -> None:
         """Pass it on."""
-        self._tell(lambda to: to.captured(changes))
+        self._tell(lambda to: to.captured(changes, position))
 
     def batch(self, stats: BatchStats) -> None:
         """Pass it on."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from flusso_core.model import DocumentId, Rejection
+from flusso_core.model import DocumentId, Position, Rejection
 from flusso_core.observe.observer import BatchStats, FlushStats, NoopObserver, Phase
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -116,8 +116,9 @@ class MetricsObserver(NoopObserver):
         for each in Phase:
             self._phase.labels(each).set(each is phase)
 
-    def captured(self, changes: int) -> None:
+    def captured(self, changes: int, position: Position | None) -> None:
         """Count them."""
+        del position
         self._changes.inc(changes)
 
     def batch(self, stats: BatchStats) -> None:

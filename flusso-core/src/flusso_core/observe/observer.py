@@ -69,8 +69,10 @@ class Observer(Protocol):
     def phase(self, phase: Phase) -> None:
         """The run entered a phase."""
 
-    def captured(self, changes: int) -> None:
-        """The capture delivered a batch of that many changes."""
+    def captured(self, changes: int, position: Position | None) -> None:
+        """The capture delivered a batch of that many changes, and with it everything up to
+        `position` (`None`: a commit goes on in the next batch).
+        """
 
     def batch(self, stats: BatchStats) -> None:
         """A batch was resolved."""
@@ -112,7 +114,7 @@ class NoopObserver:
     def phase(self, phase: Phase) -> None:
         """Ignore it."""
 
-    def captured(self, changes: int) -> None:
+    def captured(self, changes: int, position: Position | None) -> None:
         """Ignore it."""
 
     def batch(self, stats: BatchStats) -> None:
@@ -160,10 +162,10 @@ class FanOut:
         for observer in self._observers:
             observer.phase(phase)
 
-    def captured(self, changes: int) -> None:
+    def captured(self, changes: int, position: Position | None) -> None:
         """Pass it on."""
         for observer in self._observers:
-            observer.captured(changes)
+            observer.captured(changes, position)
 
     def batch(self, stats: BatchStats) -> None:
         """Pass it on."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flusso_core.model import DocumentId, Rejection
+from flusso_core.model import DocumentId, Position, Rejection
 from flusso_core.observe.observer import BatchStats, FlushStats, NoopObserver
 
 WINDOW = 10_000
@@ -81,8 +81,9 @@ class StatsObserver(NoopObserver):
         self._build = deque[float](maxlen=WINDOW)
         self._flush = deque[float](maxlen=WINDOW)
 
-    def captured(self, changes: int) -> None:
+    def captured(self, changes: int, position: Position | None) -> None:
         """Count them."""
+        del position
         self._changes += changes
 
     def batch(self, stats: BatchStats) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,10 @@ from flusso_core.observe.observer import BatchStats, FlushStats, NoopObserver, P
 
 VERSION = 2
 """Of the shape under `v2` in a status."""
+
+_POSITIONS = 10_000
+"""Ends of batches that are remembered until they are confirmed. Of more, the oldest are forgotten:
+what they would count is counted by the next one."""
 
 
 class IndexState(StrEnum):
@@ -79,6 +84,8 @@ class RunStatus(NoopObserver):
         }
         self._last_error: tuple[str, float] | None = None
         self._confirmed: str | None = None
+        self._captured = deque[tuple[Position, int]](maxlen=_POSITIONS)
+        self._committed = 0
         self._lag: int | None = None
 
     # What it hears
@@ -95,9 +102,11 @@ class RunStatus(NoopObserver):
         """Take note of the source's lag, which is polled."""
         self._lag = amount
 
-    def captured(self, changes: int) -> None:
-        """Count them."""
+    def captured(self, changes: int, position: Position | None) -> None:
+        """Count them, and where they end."""
         self._counts["changes_captured"] += changes
+        if position is not None and changes:
+            self._captured.append((position, self._counts["changes_captured"]))
 
     def batch(self, stats: BatchStats) -> None:
         """Count it."""
@@ -143,8 +152,10 @@ class RunStatus(NoopObserver):
         self._detached.pop(lane, None)
 
     def confirmed(self, position: Position) -> None:
-        """Take note of it."""
+        """Count what was captured up to there."""
         self._confirmed = position.token
+        while self._captured and self._captured[0][0] <= position:
+            _, self._committed = self._captured.popleft()
 
     def retrying(self, what: str, error: BaseException, seconds: float) -> None:
         """Something is not there, until it has recovered."""
@@ -179,6 +190,8 @@ class RunStatus(NoopObserver):
             "uptime_seconds": round(now - self._began, 3),
             "indexes": {index: self._worst(index) for index in self._indexes},
             **self._counts,
+            "changes_committed": self._committed,
+            "changes_in_flight": self._counts["changes_captured"] - self._committed,
             "slot_lag_bytes": self._lag,
             "last_error": None if self._last_error is None else self._last_error[0],
             "v2": {
@@ -197,6 +210,14 @@ class RunStatus(NoopObserver):
             },
         }
 
+    def states(self, index: str) -> frozenset[IndexState]:
+        """Where the index stands, at one sink or another.
+
+        Raises:
+            KeyError: the run has no such index.
+        """
+        return frozenset(entries[index].state for entries in self._lanes.values())
+
     def indexes(self) -> Mapping[str, JsonValue]:
         """Index to its state at each sink."""
         now = time.monotonic()
@@ -207,7 +228,7 @@ class RunStatus(NoopObserver):
 
     def _worst(self, index: str) -> IndexState:
         """The state of the sink that is least far."""
-        states = {entries[index].state for entries in self._lanes.values()}
+        states = self.states(index)
         for state in (IndexState.STOPPED, IndexState.WAITING, IndexState.BACKFILLING):
             if state in states:
                 return state

@@ -12,6 +12,7 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from flusso_core.errors import EngineError
 from flusso_core.model import JsonValue
 
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,6 +47,7 @@ class Reindexer(Protocol):
 
         Raises:
             KeyError: there is no such index.
+            EngineError: that cannot be done now.
         """
         ...
 
@@ -95,6 +97,8 @@ def private_app(
             begun = await asyncio.shield(reindexer.reindex(name))
         except KeyError:
             return _json({"error": f"there is no index {name!r}"}, 404)
+        except EngineError as error:
+            return _json({"error": str(error)}, 409)
         if not begun:
             return _json({"error": f"a new generation of {name} is being filled already"}, 409)
         return _json({"index": name, "state": "reindexing"}, 202)

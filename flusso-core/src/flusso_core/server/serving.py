@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 from flusso_core.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 _SHUTDOWN_SECONDS = 1.0
 """How long open connections may keep a run from ending."""
@@ -47,9 +44,7 @@ async def serving(app: web.Application, address: str, name: str) -> AsyncGenerat
             await site.start()
         except OSError as error:
             raise _refused(error, address, name) from error
-        url = f"http://{host}:{runner.addresses[0][1]}"
-        logger.debug("%s: listening at %s", name, url)
-        yield url
+        yield f"http://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
