@@ -193,7 +193,7 @@ class PollingCapture(ChangeCapture):
         ]
         pieces = [changes[at : at + PIECE] for at in range(0, len(changes), PIECE)] or [[]]
         for piece in pieces[:-1]:
-            self._pending.append(ChangeBatch(piece, None, committed_at=began))
+            self._pending.append(ChangeBatch(piece, None, committed_at=began, unfinished=True))
         self._pending.append(ChangeBatch(pieces[-1], position, committed_at=began))
 
     def _look(self, database: Database) -> dict[TableName, Rows]:

@@ -108,6 +108,7 @@ class Assembler:
             # There is nothing to see of a commit that touched no table of ours.
             transactions=tuple(self._transactions) if self._changes else (),
             committed_at=self._committed_at,
+            unfinished=self._open is not None,
         )
         self._taken = self._end
         self._changes = []

@@ -59,8 +59,8 @@ def test_a_large_commit_becomes_pieces_without_position_but_the_last() -> None:
     assert sum(len(piece.changes) for piece in pieces) == 3 * MAX_CHANGES
     assert all(len(piece.changes) <= MAX_CHANGES + 1 for piece in pieces)
     assert all(piece.transactions == (5,) for piece in pieces)
-    assert [piece.position is None for piece in pieces[:-1]] == [True] * (len(pieces) - 1)
-    assert pieces[-1].position is not None
+    assert [piece.position is None for piece in pieces] == [True] * (len(pieces) - 1) + [False]
+    assert [piece.unfinished for piece in pieces] == [True] * (len(pieces) - 1) + [False]
 
 
 def test_a_piece_may_confirm_the_commits_that_it_has_whole() -> None:
@@ -73,6 +73,7 @@ def test_a_piece_may_confirm_the_commits_that_it_has_whole() -> None:
     assert batch.position is not None
     assert batch.position.order == 10
     assert batch.transactions == (1, 2)
+    assert batch.unfinished
 
 
 def test_commits_without_a_row_of_ours_only_move_the_position() -> None:
