@@ -1,4 +1,4 @@
-"""Measure what a command costs before it does anything, next to `python -c pass`: whole processes."""
+"""Measure what a command costs before it does anything: processes, next to `python -c pass`."""
 
 from __future__ import annotations
 
