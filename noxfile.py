@@ -45,6 +45,8 @@ OTHER_VERSIONS = (
 
 # Each worker starts servers of its own; a second Postgres costs little, a second OpenSearch 900 MB.
 WORKERS = {"flusso-source-postgres": "-n2"}
+# Where tests that need no server are many, or wait for processes of their own.
+UNIT_WORKERS = {"flusso-core": "-n2"}
 
 NOTHING_COLLECTED = 5
 UNIT = "not integration and not soak and not wheels"
@@ -128,7 +130,8 @@ def unit(session: nox.Session) -> None:
     sync(session, "test")
     start_reports(session)
     for package in PACKAGES:
-        run_pytest(session, package, "-m", UNIT, f"{package}/tests")
+        workers = UNIT_WORKERS.get(package, "-n0")
+        run_pytest(session, package, workers, "-m", UNIT, f"{package}/tests")
     # Across packages most tests need servers; there may be none that do not.
     run_pytest(session, "tests", "-m", UNIT, "tests", success_codes=(0, NOTHING_COLLECTED))
 
@@ -268,6 +271,7 @@ def use_wheel_alone(
         "-m",
         "pytest",
         f"--junitxml={REPORTS / session.name / package}.xml",
+        UNIT_WORKERS.get(package, "-n0"),
         "-m",
         UNIT,
         *(f"--ignore={path}" for path in modules_for_servers(package)),
