@@ -202,6 +202,61 @@ def test_what_serves_gets_changes_while_a_new_generation_fills(keep: bool) -> No
     virtual(main)
 
 
+@pytest.mark.parametrize("turns", range(1, 12))
+def test_a_reindex_goes_on_without_who_asked_for_it(turns: int) -> None:
+    """D4: cancelled at any step, the caller leaves no generation that is recorded and not live."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        running = make(database, MemorySink(destination))
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        asking = asyncio.create_task(running.reindex("parents"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await until(lambda: destination.records["parents"].serving is None)
+        await running.reindex("parents")
+        await until(lambda: destination.serving == {"parents": 2 + (turns > 1)})
+        assert destination.search("parents") == database.documents()
+        running.stop()
+        await task
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("ask", [Engine.sweep, Engine.reindex])
+def test_what_is_asked_for_ends_with_the_run(
+    ask: Callable[[Engine, str], Coroutine[Any, Any, None]], kill: bool
+) -> None:
+    """D4: a reindex that went on alone would touch what belongs to the next run."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        down = False
+
+        async def pause() -> None:
+            await asyncio.sleep(3600 if down else 0)
+
+        running = make(database, MemorySink(destination, pause=pause))
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        down = True
+        asking = asyncio.create_task(ask(running, "parents"))
+        await asyncio.sleep(1)
+        task.cancel() if kill else running.stop()
+        with pytest.raises(EngineError, match="no run has noted down"):
+            await asking
+        await asyncio.wait([task])
+        down = False
+        await make(database, MemorySink(destination)).run(once=True)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
 def test_a_generation_deleted_while_running_is_filled_afresh() -> None:
     """D1: without a restart."""
 

@@ -15,14 +15,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from random import Random
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from flusso_core.engine import Engine, RetryPolicy
 from flusso_core.engine.ledger import Ledger
+from flusso_core.errors import EngineError
 from flusso_core.model import Change, Operation, StateRecord
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, FailurePolicy
@@ -108,8 +113,12 @@ class History:
         self.happened: Counter[str] = Counter()
         self.numbers = 0
         self.watches = [Watch(self.database, destination) for destination in self.destinations]
+        self.calling = self.random.choice((0.0, 0.01, 0.05))
+        self.gaps = self.random.random() < 0.3
+        self.losing = self.random.choice((0.0, 0.0, 0.01))
         self.max_dirty = 0
         self.queues: list[tuple[MemoryQueue, int]] = []
+        self.calls: list[asyncio.Task[None]] = []
 
     async def play(self) -> None:
         for _ in range(self.random.randrange(self.parents * 2)):
@@ -118,6 +127,7 @@ class History:
             self.database.confirmed = self.database.head
         for _ in range(self.runs):
             await self.a_run()
+            self.between_runs()
         await self.converge()
         for destination in self.destinations:
             destination.apply_late()
@@ -131,7 +141,7 @@ class History:
         running = self.engine()
         task = asyncio.create_task(running.run())
         for _ in range(random.randrange(self.steps)):
-            await self.step()
+            await self.step(running)
             if task.done():
                 break
         if random.random() < 0.4:
@@ -145,10 +155,11 @@ class History:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+        await self.end_calls()
         self.check()
         assert len(asyncio.all_tasks()) == 1, "a task outlived its run"
 
-    async def step(self) -> None:
+    async def step(self, running: Engine) -> None:
         random = self.random
         self.happened["steps"] += 1
         roll = random.random()
@@ -164,9 +175,64 @@ class History:
             late.apply_late(random.randrange(4))
         elif roll < 0.5:
             await asyncio.sleep(random.choice((0.01, 0.3, 1.1, 3.0)))
+        elif roll < 0.5 + self.calling:
+            self.call(running)
+        elif roll < 0.5 + self.calling + self.losing:
+            self.lose_a_generation()
         for _ in range(random.choice((1, 1, 3, 20))):
             await asyncio.sleep(0)
             self.check()
+
+    def call(self, running: Engine) -> None:
+        """Ask the engine for something, as somebody from outside does, in a task of its own."""
+        operations: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "sweeps": partial(running.sweep, INDEX),
+            "reindexes": partial(running.reindex, INDEX),
+            "reindexes that keep": partial(running.reindex, INDEX, keep_old=True),
+        }
+        name = self.random.choice(list(operations))
+
+        async def ask() -> None:
+            with suppress(EngineError):  # nothing runs yet
+                await operations[name]()
+                self.happened[name] += 1
+
+        self.calls.append(asyncio.create_task(ask()))
+
+    async def end_calls(self) -> None:
+        """Whoever asked for something hears of the end of the run."""
+        calls, self.calls = self.calls, []
+        for call in calls:
+            async with asyncio.timeout(3600):
+                await call
+
+    def lose_a_generation(self) -> None:
+        """Somebody deletes a generation, served or not."""
+        destination = self.random.choice(self.destinations)
+        if destination.generations:
+            self.happened["lost generations"] += 1
+            index, number = lost = self.random.choice(list(destination.generations))
+            del destination.generations[lost]
+            if destination.serving.get(index) == number:
+                del destination.serving[index]
+
+    def between_runs(self) -> None:
+        """What happens while nothing runs: a slot is lost or advanced, a generation is lost."""
+        random, database = self.random, self.database
+        roll = random.random()
+        if roll < self.losing * 20:
+            self.lose_a_generation()
+        roll = random.random()
+        if roll < 0.3 and self.gaps:
+            self.happened["gaps"] += 1
+            database.commit(*self.change(), hidden=random.random() < 0.3)
+            if roll < 0.15:
+                self.numbers += 1
+                database.identity = replace(database.identity, timeline=str(self.numbers))
+            if roll > 0.1:
+                database.confirmed = random.randint(database.confirmed, database.head)
+            for watch in self.watches:
+                watch.begin_gap()
 
     def change(self) -> Iterable[Change]:
         """What one statement does."""
@@ -272,13 +338,24 @@ class Watch:
         self._database = database
         self._destination = destination
         self._checked = 0
+        self._gap = 0
 
     def check(self) -> None:
         """No confirmed position is above a record, and none has an unpaid debt."""
         for record in self._destination.records.values():
+            if self._has_gap(record):
+                continue
             assert self._database.confirmed <= record.position.order
-            if whole(record):
+            if whole(record) and (INDEX, generation(record)) in self._destination.generations:
                 self._check_debts(record)
+
+    def begin_gap(self) -> None:
+        """The stream begins elsewhere, or is another one: what is remembered may be too old."""
+        self._gap = self._database.confirmed
+
+    def _has_gap(self, record: StateRecord) -> bool:
+        """Whether no run has yet seen to it that the stream does not go with the record."""
+        return record.identity != self._database.identity or record.position.order < self._gap
 
     def _check_debts(self, record: StateRecord) -> None:
         """What the commits up to the confirmed one touched is no older than they are.

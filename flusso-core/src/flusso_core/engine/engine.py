@@ -160,7 +160,7 @@ class Engine:
         do it even if this run ends.
 
         Raises:
-            EngineError: nothing runs, or there is no such index.
+            EngineError: nothing runs, the run ends meanwhile, or there is no such index.
         """
         for lane in self._lanes_with(index):
             await lane.sweep(index, "a sweep was asked for")
@@ -176,7 +176,7 @@ class Engine:
             keep_old: keep what has served until then; it gets no more changes.
 
         Raises:
-            EngineError: nothing runs, or there is no such index.
+            EngineError: nothing runs, the run ends meanwhile, or there is no such index.
         """
         for lane in self._lanes_with(index):
             await lane.reindex(index, keep=keep_old)

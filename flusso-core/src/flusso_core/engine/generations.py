@@ -29,7 +29,7 @@ from flusso_core.engine.retry import Retrier
 from flusso_core.engine.seeder import Seeder
 from flusso_core.engine.series import Schemas, Series
 from flusso_core.engine.watermark import Watermark
-from flusso_core.errors import GenerationLost, SchemaMismatch
+from flusso_core.errors import EngineError, GenerationLost, SchemaMismatch
 from flusso_core.interfaces import DocumentBuilder, Sink
 from flusso_core.model import Generation, StateRecord
 from flusso_core.settings import GapPolicies
@@ -186,8 +186,9 @@ class Generations:
                 self._spawn(self._sweep_regularly(index, seconds))
         self._check()
 
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """Everything that runs; to be cancelled at the end."""
+    def end(self) -> list[asyncio.Task[None]]:
+        """Begin nothing more; returns everything that runs, to be cancelled."""
+        self._group = None
         return [*self._fills.values(), *self._tasks]
 
     async def filled(self) -> None:
@@ -274,6 +275,25 @@ class Generations:
             await self._records.stored()
             for target in targets:
                 self._fill_if_needed(target)
+
+    async def obey(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what was asked for from outside, within the run: it goes on without who asked.
+
+        Raises:
+            EngineError: the run has ended before it was done, or has not begun.
+        """
+        try:
+            task = self._spawn(work)
+        except RuntimeError:  # the run is being cancelled, and its group takes no task any more
+            work.close()
+            task = None
+        if task is not None:
+            await asyncio.wait([task])
+        if task is None or task.cancelled():
+            raise EngineError(
+                "no run has noted down what was asked for: it ended, or had not begun"
+            )
+        task.result()
 
     async def reindex(self, index: str, *, keep: bool) -> None:
         """Begin a new generation of the same schema; returns when it gets changes.
@@ -497,11 +517,15 @@ class Generations:
     async def _existing(self, index: str) -> Sequence[Generation]:
         return await self._try("listing generations", partial(self._sink.generations, index))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        assert self._group is not None, "nothing happens to a generation before `run`"  # noqa: S101
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Do it in a task; `None`: the run ends, and the next start sees to it."""
+        if self._group is None:
+            work.close()
+            return None
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
         return await self._retrier.run(f"{self._lane}: {what}", operation)

@@ -225,11 +225,11 @@ class Lane:
 
     async def sweep(self, index: str, reason: str) -> None:
         """Read all rows of an index again; returns when the destination has the intent."""
-        await self._generations.sweep(index, reason)
+        await self._generations.obey(self._generations.sweep(index, reason))
 
     async def reindex(self, index: str, *, keep: bool) -> None:
         """Fill an index anew beside what serves; returns when that has begun."""
-        await self._generations.reindex(index, keep=keep)
+        await self._generations.obey(self._generations.reindex(index, keep=keep))
 
     async def seeded(self) -> None:
         """Return when every index has all documents that has not stopped."""
@@ -252,7 +252,7 @@ class Lane:
                 while self._ledger.in_flight:
                     self._landed.clear()
                     await self._landed.wait()
-        ending = [self._intake, self._recording, *self._workers, *self._generations.tasks()]
+        ending = [self._intake, self._recording, *self._workers, *self._generations.end()]
         for task in ending:
             task.cancel()
         await asyncio.wait(ending)

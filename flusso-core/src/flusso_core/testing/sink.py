@@ -213,6 +213,7 @@ class MemorySink(Sink):
         """Show it to searches."""
         self._fault("generation")
         await self._pause()
+        self._check_there(mapping.index, generation)
         self._destination.serving[mapping.index] = generation
 
     async def drop_generation(self, generation: Generation) -> None:
