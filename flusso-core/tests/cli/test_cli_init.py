@@ -11,12 +11,12 @@ from flusso_core.cli import ExitCode
 if TYPE_CHECKING:
     from .conftest import Place
 
-NEW = ("--config", "new/flusso.toml", "--source-type", "fake")
+NEW = ("--config", "new/flusso.toml", "--source-type", "fake", "--sink-type", "plain")
 
 
 def test_a_sink_gets_what_it_cannot_do_without(place: Place) -> None:
     """What may be a secret by a variable, anything else for the reader to fill in."""
-    done = place.run("init", "public.parents", *NEW, "--sink-type", "plain")
+    done = place.run("init", "public.parents", *NEW)
     assert done.returncode == ExitCode.OK, done.stderr
     text = (place.folder / "new/flusso.toml").read_text()
     assert (
