@@ -37,7 +37,7 @@ def test_a_sink_gets_what_it_cannot_do_without(place: Place) -> None:
 def test_what_is_not_clear_is_told_and_nothing_is_written(
     place: Place, args: tuple[str, ...], code: ExitCode, complaint: str
 ) -> None:
-    done = place.run("init", *args, *NEW)
+    done = place.run("init", *NEW, *args)
     assert done.returncode == code
     assert complaint in " ".join(done.stderr.split())
     assert not (place.folder / "new").exists()
