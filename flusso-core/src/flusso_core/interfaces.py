@@ -84,9 +84,9 @@ class Edge(ABC):
 class ChangeCapture(Edge):
     """A source's stream of committed changes.
 
-    The engine calls, in this order: `cover` where there are older schemas, `provision`,
-    `identity` and `confirmed`; then `live` in a task of its own, with `confirm`, `wait_visible`
-    and `lag` beside it at any time.
+    The engine calls, in this order: `provision`; where there are older schemas, `cover`, and
+    `provision` once more if it covers any; `identity` and `confirmed`; then `live` in a task of
+    its own, with `confirm`, `wait_visible` and `lag` beside it at any time.
     """
 
     async def cover(self, older: Sequence[str]) -> Collection[str]:

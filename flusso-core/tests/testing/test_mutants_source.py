@@ -302,6 +302,7 @@ CAPTURES = {
             "confirms what it has delivered",
             "test_only_what_was_confirmed_is_forgotten",
             RESUMES,
+            HAND_OVER,
         ),
         capture(
             NeverConfirms,
@@ -340,6 +341,7 @@ CAPTURES = {
             "begins anew when it is provisioned again",
             "test_provisioning_again_changes_nothing",
             RESUMES,
+            HAND_OVER,
         ),
         capture(ShowsItsUrl, "shows a password", "test_no_secret_shows"),
     )

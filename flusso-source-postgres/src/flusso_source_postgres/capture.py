@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from flusso_core.errors import SourceError, SourceFatal
+from flusso_core.errors import ConfigError, SourceError, SourceFatal
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, PutBatch
 from flusso_core.model import (
@@ -19,6 +19,8 @@ from flusso_core.model import (
     StreamIdentity,
     TableName,
 )
+from flusso_core.schema import restore_schema
+from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.assembler import Assembler
 from flusso_source_postgres.catalogue import RelationKind, Table
 from flusso_source_postgres.connection import ConnectionTarget
@@ -34,11 +36,12 @@ from flusso_source_postgres.provision import (
 )
 from flusso_source_postgres.relation import Route
 from flusso_source_postgres.replication import ReplicationConnection
-from flusso_source_postgres.server import FAILOVER_SLOTS, lost, read_slot
+from flusso_source_postgres.server import FAILOVER_SLOTS, lost, read_slot, read_wal
 from flusso_source_postgres.session import Session
 from flusso_source_postgres.streaming import Confirmations, stream
 from flusso_source_postgres.survey import Survey, survey
 from flusso_source_postgres.teardown import tear_down
+from flusso_source_postgres.timelines import FIRST, parse_history
 from flusso_source_postgres.visibility import Visibility
 from flusso_source_postgres.watch import Watch
 from flusso_source_postgres.wire import format_lsn, parse_lsn
@@ -62,6 +65,8 @@ class PostgresCapture(ChangeCapture):
     def __init__(self, context: SourceContext[PostgresOptions]) -> None:
         self._options = context.options
         self._schemas = context.schemas
+        self._older: Mapping[str, IndexSchema] = {}
+        self._warned: set[Finding] = set()
         self._slot = context.options.slot
         self._confirmations = Confirmations()
         self._target: ConnectionTarget | None = None
@@ -108,6 +113,26 @@ class PostgresCapture(ChangeCapture):
             finally:
                 await control.close()
 
+    async def cover(self, older: Sequence[str]) -> Collection[str]:
+        """Follow the tables of older schemas too, where the stream has all of their changes.
+
+        Nothing is changed for them: the runs that built by them have done so. Those that no
+        longer fit their tables, or whose tables are not published any more, are left out and
+        logged.
+        """
+        restored: dict[str, IndexSchema] = {}
+        for stored in older:
+            try:
+                restored[stored] = restore_schema(stored)
+            except ConfigError as error:
+                logger.warning("an older schema is not followed: %s", error)
+        self._older = restored
+        seen = await self._survey(temporary=False)
+        for stored, reason in seen.uncovered.items():
+            index = restored.pop(stored).index
+            logger.warning("an older schema of index %s is not followed: %s", index, reason)
+        return tuple(restored)
+
     async def provision(self, *, temporary: bool) -> None:
         """Set replica identities, complete the publication and make the slot, in this order.
 
@@ -117,7 +142,7 @@ class PostgresCapture(ChangeCapture):
                 says what, and the SQL for an administrator.
         """
         control = self._session()
-        seen = await survey(control, self._options, self._schemas, temporary=temporary)
+        seen = await self._survey(temporary=temporary)
         refuse(seen.errors)
         connection = await control.connection()
         await set_identities(connection, seen.plan.identities)
@@ -130,13 +155,14 @@ class PostgresCapture(ChangeCapture):
         )
         if seen.plan.identities or seen.plan.publication:
             # Someone may have changed the tables meanwhile.
-            seen = await survey(control, self._options, self._schemas, temporary=temporary)
+            seen = await self._survey(temporary=temporary)
             refuse(seen.errors)
         for finding in seen.findings:
-            if finding.severity is Severity.WARNING:
+            if finding.severity is Severity.WARNING and finding not in self._warned:
+                self._warned.add(finding)
                 cure = f"; {finding.cure}" if finding.cure else ""
                 logger.warning("%s: %s%s", finding.subject, finding.message, cure)
-        self._routes = {need.table: _route(seen.tables[need.table], need) for need in seen.needs}
+        self._routes = {need.table: _route(seen.tables[need.table], need) for need in seen.followed}
         self._relations = [
             oid
             for table in seen.tables.values()
@@ -147,7 +173,12 @@ class PostgresCapture(ChangeCapture):
         else:
             await self._provision_slot(control, seen)
         self._watch = Watch(
-            self._aside(), self._options, self._schemas, slot=self._slot, begun=seen
+            self._aside(),
+            self._options,
+            self._schemas,
+            older=self._older,
+            slot=self._slot,
+            begun=seen,
         )
 
     async def identity(self) -> StreamIdentity:
@@ -163,6 +194,14 @@ class PostgresCapture(ChangeCapture):
         )
         return self._identity
 
+    async def branch_point(self, timeline: str) -> Position | None:
+        """Where this server's history left that timeline: at a promotion, or a recovery."""
+        async with await ReplicationConnection.open(self._where()) as connection:
+            _, current = await connection.identify()
+            content = None if current == FIRST else await connection.history(current)
+        left = None if content is None else parse_history(content).get(timeline)
+        return None if left is None else _position(left)
+
     async def confirmed(self) -> Position:
         """What the slot has as confirmed.
 
@@ -177,12 +216,12 @@ class PostgresCapture(ChangeCapture):
         A commit that did not wait for its flush (`synchronous_commit = off`) is waited for, so
         that all that can be seen now lies before the head.
         """
-        written, flushed = await self._wal()
+        written, flushed = await read_wal(self._session())
         try:
             async with asyncio.timeout(_FLUSH_PATIENCE):
                 while flushed < written:
                     await asyncio.sleep(0.01)
-                    _, flushed = await self._wal()
+                    _, flushed = await read_wal(self._session())
         except TimeoutError:
             logger.debug("the WAL writer is behind: taking what is flushed")
         return _position(flushed)
@@ -246,12 +285,20 @@ class PostgresCapture(ChangeCapture):
 
     async def check(self) -> Sequence[Finding]:
         """What a run could not mend itself, found without changing anything."""
-        seen = await survey(self._session(), self._options, self._schemas, temporary=False)
-        return seen.findings
+        return (await self._survey(temporary=False)).findings
 
     async def teardown(self, *, dry_run: bool) -> Sequence[Removal]:
         """Drop the slot, and the publication and replica identities that flusso has made."""
         return await tear_down(self._session(), self._options, dry_run=dry_run)
+
+    async def _survey(self, *, temporary: bool) -> Survey:
+        return await survey(
+            self._session(),
+            self._options,
+            self._schemas,
+            temporary=temporary,
+            older=self._older,
+        )
 
     async def _provision_slot(self, control: Session, seen: Survey) -> None:
         slot = seen.slot
@@ -319,19 +366,6 @@ class PostgresCapture(ChangeCapture):
         if slot.lost:
             raise lost(self._slot)
         return slot.confirmed
-
-    async def _wal(self) -> tuple[int, int]:
-        """How far the WAL is written, and how far it is flushed."""
-        row = await self._session().row(
-            "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, "
-            "pg_catalog.pg_current_wal_flush_lsn()::text, "
-            "current_setting('wal_block_size')::int",
-            doing="read the end of the WAL",
-        )
-        written = parse_lsn(row[0])
-        # At the start of a page the position lies behind the page's header (24 or 40 bytes).
-        beyond = written % int(row[2])
-        return written - beyond if beyond in (24, 40) else written, parse_lsn(row[1])
 
     async def _advance(self, control: Session) -> None:
         """Tell the server what was confirmed after the stream had ended, if it will listen.

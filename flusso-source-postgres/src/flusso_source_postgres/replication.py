@@ -94,6 +94,22 @@ class ReplicationConnection:
             raise SourceUnavailable("cannot identify the server: it gave no answer")
         return str(row[0]), str(row[1])
 
+    async def history(self, timeline: str) -> bytes | None:
+        """The history file of a timeline; `None`: the server has none.
+
+        Raises:
+            SourceUnavailable: the connection was lost.
+        """
+        command = sql.SQL("TIMELINE_HISTORY {}").format(sql.Literal(int(timeline)))
+        try:
+            cursor = await self._connection.execute(command)
+        except errors.UndefinedFile:
+            return None
+        except psycopg.Error as error:
+            raise source_error(error, f"read the history of timeline {timeline}") from error
+        # As it was sent: the reasons in it have no known encoding.
+        return None if cursor.pgresult is None else cursor.pgresult.get_value(0, 1)
+
     async def sender_timeout(self) -> float | None:
         """`wal_sender_timeout` in seconds; `None`: the server never gives up.
 

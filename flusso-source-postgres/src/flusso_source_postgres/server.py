@@ -11,6 +11,7 @@ from flusso_core.model import Finding, Severity
 from flusso_source_postgres.catalogue import OLDEST_SERVER
 from flusso_source_postgres.session import Session
 from flusso_source_postgres.sql.text import identifier, literal
+from flusso_source_postgres.wire import parse_lsn
 
 FAILOVER_SLOTS = 170000
 """Postgres 17 and later can keep a slot on standbys (the manual, "Replication Slots")."""
@@ -67,6 +68,11 @@ SELECT plugin::text, database::text, active_pid, wal_status, confirmed_flush_lsn
 FROM pg_catalog.pg_replication_slots AS slot WHERE slot_name = %s
 """
 
+_WAL: LiteralString = """
+SELECT pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.pg_current_wal_flush_lsn()::text,
+       current_setting('wal_block_size')::int
+"""
+
 
 async def read_server(session: Session) -> Server:
     """Ask the server about itself, the database and the role."""
@@ -77,6 +83,15 @@ async def read_slot(session: Session, name: str) -> Slot | None:
     """The replication slot of that name, if there is one."""
     rows = await session.rows(_SLOT, [name], doing="read the replication slots")
     return Slot(*rows[0]) if rows else None
+
+
+async def read_wal(session: Session) -> tuple[int, int]:
+    """How far the WAL is written, and how far it is flushed."""
+    row = await session.row(_WAL, doing="read the end of the WAL")
+    written = parse_lsn(row[0])
+    # At the start of a page the position lies behind the page's header (24 or 40 bytes).
+    beyond = written % int(row[2])
+    return written - beyond if beyond in (24, 40) else written, parse_lsn(row[1])
 
 
 def server_findings(server: Server) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flusso_core.model import Finding, Severity, UnfitIndex
@@ -36,10 +36,12 @@ class Survey:
         publication: the publication, where there is one.
         tables: those of all schemas.
         needs: what the schemas that fit need of them.
-        plan: what is to be done for these.
+        followed: the same, with what the older schemas need that are covered.
+        plan: what is to be done for the schemas that fit.
         general: what was found of the server and the slot.
         findings: everything that was found, of all schemas.
         unfit: the indexes that cannot be kept right.
+        uncovered: the older schemas whose generations cannot, with the reason.
     """
 
     server: Server
@@ -47,10 +49,12 @@ class Survey:
     publication: Publication | None
     tables: Tables
     needs: Sequence[Need]
+    followed: Sequence[Need]
     plan: Plan
     general: tuple[Finding, ...]
     findings: tuple[Finding, ...]
     unfit: tuple[UnfitIndex, ...]
+    uncovered: Mapping[str, str]
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -65,6 +69,7 @@ async def survey(
     schemas: Sequence[IndexSchema],
     *,
     temporary: bool,
+    older: Mapping[str, IndexSchema],
 ) -> Survey:
     """Look at the server, the slot, the tables and the publication.
 
@@ -73,6 +78,8 @@ async def survey(
         options: names, and what flusso may do by itself.
         schemas: of all indexes.
         temporary: the slot is a temporary one, and no other one matters.
+        older: schemas by which generations were built that still serve, by their stored form.
+            Nothing is changed for them, and nothing found in their way is an error.
 
     Raises:
         SourceUnavailable: the connection was lost.
@@ -82,7 +89,8 @@ async def survey(
     slot = None if temporary else await read_slot(session, options.slot)
     publication = await read_publication(connection, options.publication)
     tables = await read_tables(
-        connection, {name for schema in schemas for name in table_names(schema)}
+        connection,
+        {name for schema in (*schemas, *older.values()) for name in table_names(schema)},
     )
 
     def planned(needs: Sequence[Need]) -> Plan:
@@ -109,12 +117,16 @@ async def survey(
     )
     fitting = [schema for schema in schemas if schema.index not in unfit]
     needs, _ = read_needs(fitting, tables)
+    reasons = {stored: _uncovered(schema, tables, planned) for stored, schema in older.items()}
+    covered = [schema for stored, schema in older.items() if reasons[stored] is None]
+    followed, _ = read_needs((*fitting, *covered), tables)
     return Survey(
         server=server,
         slot=slot,
         publication=publication,
         tables=tables,
         needs=needs,
+        followed=followed,
         plan=planned(needs) if unfit else everything,
         general=general,
         findings=(
@@ -125,7 +137,27 @@ async def survey(
             *_partitioned(tables),
         ),
         unfit=tuple(unfit.values()),
+        uncovered={stored: reason for stored, reason in reasons.items() if reason is not None},
     )
+
+
+def _uncovered(
+    schema: IndexSchema, tables: Tables, planned: Callable[[Sequence[Need]], Plan]
+) -> str | None:
+    """Why the stream does not have every change of an older schema's tables; `None`: it has.
+
+    A table that is not published is not added: what was not published until now is missing in
+    the documents. A replica identity that tells less costs work, but no change.
+    """
+    needs, keyless = read_needs((schema,), tables)
+    alone = planned(needs)
+    unfit = keyless[0] if keyless else unfit_for_faults(schema, alone.faults)
+    if unfit is not None:
+        return unfit.reason
+    if alone.unpublished:
+        names = ", ".join(str(name) for name in sorted(alone.unpublished))
+        return f"changes of {names} are not published"
+    return None
 
 
 def _partitioned(tables: Tables) -> Sequence[Finding]:

@@ -54,6 +54,7 @@ class Watch:
         session: where to ask.
         options: names, and what flusso may do by itself.
         schemas: of all indexes.
+        older: schemas that are covered besides, by their stored form.
         slot: the slot that is read, which may be a temporary one.
         begun: the survey after provisioning.
     """
@@ -64,12 +65,14 @@ class Watch:
         options: PostgresOptions,
         schemas: Sequence[IndexSchema],
         *,
+        older: Mapping[str, IndexSchema],
         slot: str,
         begun: Survey,
     ) -> None:
         self._session = session
         self._options = options
         self._schemas = schemas
+        self._older = dict(older)
         self._slot = slot
         self._begun: Tables = begun.tables
         self._leaves = _partitions(begun.tables)
@@ -99,8 +102,11 @@ class Watch:
         """
         self._next = time.monotonic() + _EVERY
         await self._look_at_slot()
-        seen = await survey(self._session, self._options, self._schemas, temporary=True)
+        seen = await survey(
+            self._session, self._options, self._schemas, temporary=True, older=self._older
+        )
         self._find_unfit(seen)
+        self._find_uncovered(seen)
         self._moved.update(self._notice_partitions(seen.tables))
         await self._mend(seen)
         untold, self._untold = tuple(self._untold), []
@@ -142,6 +148,16 @@ class Watch:
                 self._untold.append(one)
         if not seen.needs:
             refuse(seen.errors)
+
+    def _find_uncovered(self, seen: Survey) -> None:
+        """Say, once, which older schemas no longer fit: their indexes go on without them."""
+        for stored, reason in seen.uncovered.items():
+            logger.warning(
+                "documents that index %s serves by an older schema may be stale until its new "
+                "generation is filled: %s",
+                self._older.pop(stored).index,
+                reason,
+            )
 
     def _notice_partitions(self, now: Tables) -> Iterator[TableName]:
         """Tables whose rows came or went with a partition, that is without a row event."""

@@ -84,10 +84,13 @@ class Shop:
     def capture(
         self, *schemas: IndexSchema, url: str | None = None, **options: Any
     ) -> PostgresCapture:
+        return PostgresCapture(self.context(*schemas, url=url, **options))
+
+    def context(
+        self, *schemas: IndexSchema, url: str | None = None, **options: Any
+    ) -> SourceContext[PostgresOptions]:
         given = {"connection_url": url or self.url, "slot": self.slot, **options}
-        return PostgresCapture(
-            SourceContext(PostgresOptions.model_validate(given), schemas or (SCHEMA,))
-        )
+        return SourceContext(PostgresOptions.model_validate(given), schemas or (SCHEMA,))
 
     @asynccontextmanager
     async def provisioned(
