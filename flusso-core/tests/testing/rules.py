@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TypeAlias
 
 from flusso_core.engine import Engine, RetryPolicy
-from flusso_core.interfaces import SinkCapabilities
-from flusso_core.model import Document, FlushReport, Key, KeyRange, Page
+from flusso_core.errors import EngineError
+from flusso_core.interfaces import PutBatch, SinkCapabilities
+from flusso_core.model import (
+    ChangeBatch,
+    Document,
+    FlushReport,
+    IndexMapping,
+    Key,
+    KeyRange,
+    Page,
+    Position,
+)
 from flusso_core.testing import (
     AppliedLater,
     MemoryBuilder,
@@ -23,7 +33,7 @@ from flusso_core.testing import (
     MemoryDestination,
     MemorySink,
 )
-from flusso_core.testing.database import ROOT
+from flusso_core.testing.database import CHILD, ROOT
 
 INDEX = "parents"
 LONG = 30.0
@@ -58,10 +68,13 @@ class Stage:
         self.database.confirmed = self.database.head
 
     def engine(
-        self, builder: MemoryBuilder | None = None, sink: MemorySink | None = None
+        self,
+        builder: MemoryBuilder | None = None,
+        sink: MemorySink | None = None,
+        capture: MemoryCapture | None = None,
     ) -> Engine:
         return Engine(
-            MemoryCapture(self.database),
+            capture or MemoryCapture(self.database),
             builder or MemoryBuilder(self.database),
             {"memory": sink or self.sink()},
             retries=RetryPolicy(initial=0.01, maximum=0.1),
@@ -88,6 +101,12 @@ class Stage:
                 self.database.confirmed < self.database.head
                 or INDEX not in self.destination.serving
             ):
+                await asyncio.sleep(0.01)
+
+    async def swept(self, times: int) -> None:
+        """Return when the index has been swept so often."""
+        async with asyncio.timeout(LONG):
+            while self.destination.records[INDEX].current.swept < times:
                 await asyncio.sleep(0.01)
 
     def assert_equal(self, when: str) -> None:
@@ -133,6 +152,41 @@ class PausedPages(MemoryBuilder):
         self.read.set()
         await self.go_on.wait()
         return page
+
+
+class SlowPieces(MemoryCapture):
+    """A second passes after each piece of a commit."""
+
+    async def live(self, start: Position, put: PutBatch) -> None:
+        async def slowly(batch: ChangeBatch) -> None:
+            await put(batch)
+            await asyncio.sleep(1)
+
+        await super().live(start, slowly)
+
+
+class PausedMissing(MemoryBuilder):
+    """What it finds missing is held back."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.read, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
+        found = await super().missing(index, ids)
+        if found:
+            self.read.set()
+            await self.go_on.wait()
+        return found
+
+
+class BlockedBeginning(MemorySink):
+    """Begins no second generation."""
+
+    async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
+        if generation > 1:
+            await asyncio.Event().wait()
+        await super().begin_generation(mapping, generation)
 
 
 class Rules:
@@ -249,3 +303,81 @@ class Rules:
                     del stored[key]  # deletes are remembered for minutes only
             stage.destination.apply_late()
             stage.assert_equal("after a TRUNCATE and a late request")
+
+    async def test_an_emptied_index_serves_when_its_whole_commit_is_right(
+        self, bench: Change
+    ) -> None:
+        """TRUNCATE and reload in one commit, which comes in several batches."""
+        with bench():
+            stage = Stage()
+            database, destination = stage.database, stage.destination
+            async with stage.running(stage.engine(capture=SlowPieces(database, piece=1))):
+                await stage.caught_up()
+                reload = [database.put_parent(key, "reloaded") for key in "ab"]
+                database.commit(database.truncate(ROOT), *reload)
+                async with asyncio.timeout(LONG):
+                    while database.confirmed < database.head:
+                        assert destination.search(INDEX).keys() == {"a", "b"}, "a part of it"
+                        await asyncio.sleep(0.01)
+            stage.assert_equal("after TRUNCATE and reload")
+
+    async def test_a_sweep_that_meets_a_sweep_begins_again(self, bench: Change) -> None:
+        """What was asked for later is owed rows that were read later."""
+        with bench():
+            stage = Stage()
+            builder = PausedPages(stage.database)
+            builder.go_on.set()
+            engine = stage.engine(builder)
+            async with stage.running(engine):
+                await stage.caught_up()
+                builder.read.clear()
+                builder.go_on.clear()
+                await engine.sweep(INDEX)
+                await builder.read.wait()
+                stage.database.parents["a"] = "unheard"
+                await engine.sweep(INDEX)
+                builder.go_on.set()
+                await stage.swept(1)
+                await asyncio.sleep(5)
+            stage.assert_equal("after two sweeps")
+
+    async def test_a_row_that_came_back_survives_the_end_of_a_sweep(self, bench: Change) -> None:
+        """Ids that the source lacks are marked: the build decides, by the row of then."""
+        with bench():
+            stage = Stage()
+            builder = PausedMissing(stage.database)
+            engine = stage.engine(builder)
+            async with stage.running(engine):
+                await stage.caught_up()
+                del stage.database.parents["a"]
+                await engine.sweep(INDEX)
+                await builder.read.wait()
+                stage.database.commit(stage.database.put_parent("a", "back"))
+                await stage.caught_up()
+                builder.go_on.set()
+                await stage.swept(1)
+            stage.assert_equal("after a sweep, and a row that came back")
+
+    async def test_a_related_truncate_is_owed_until_its_sweep_is_noted_down(
+        self, bench: Change
+    ) -> None:
+        """Once it is confirmed it never comes again: the record alone tells of the sweep."""
+        with bench():
+            stage = Stage()
+            stage.database.commit(stage.database.put_child("x", "a"))
+            engine = stage.engine(sink=BlockedBeginning(stage.destination))
+            async with stage.running(engine):
+                await stage.caught_up()
+                before = stage.database.confirmed
+                asking = asyncio.create_task(engine.reindex(INDEX))
+                await asyncio.sleep(1)
+                stage.database.commit(stage.database.truncate(CHILD))
+                await asyncio.sleep(5)
+                confirmed = stage.database.confirmed
+            with suppress(EngineError):
+                await asking
+            assert confirmed == before, "confirmed, and no record tells of the sweep"
+            async with stage.running(stage.engine()):
+                await stage.caught_up()
+                await asyncio.sleep(5)
+            stage.assert_equal("after a kill")

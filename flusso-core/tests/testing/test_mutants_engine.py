@@ -10,10 +10,13 @@ from unittest.mock import patch
 
 import pytest
 
-from flusso_core.engine.ledger import Ledger
+from flusso_core.engine.generations import Generations
+from flusso_core.engine.ledger import Debtor, Ledger
+from flusso_core.engine.seeder import Seeder
+from flusso_core.engine.series import Series
 from flusso_core.engine.watermark import Watermark
-from flusso_core.interfaces import Resolved
-from flusso_core.model import Change, ChangeBatch, IndexKeys, RootTruncated
+from flusso_core.interfaces import DocumentBuilder, Resolved
+from flusso_core.model import Change, ChangeBatch, Document, DocumentId, IndexKeys, RootTruncated
 from flusso_core.testing import MemoryBuilder, MemoryCapture
 
 from . import rules
@@ -22,6 +25,7 @@ from .rules import Rules
 from .test_mutants_ledger import DropsThePageRule, OneVersionForAll
 
 _LEDGER = "flusso_core.engine.lane.Ledger"
+_GENERATIONS = "flusso_core.engine.lane.Generations"
 
 
 def without_gate() -> AbstractContextManager[object]:
@@ -79,6 +83,57 @@ def emptying_in_place() -> AbstractContextManager[object]:
     return patch.object(MemoryBuilder, "resolve", deleting)
 
 
+class ServesAPart(Generations):
+    """Takes each batch for the end of its last commit."""
+
+    def resolved(self, batch: Debtor, *, unfinished: bool) -> None:
+        del unfinished
+        super().resolved(batch, unfinished=False)
+
+
+class JoinsSweeps(Generations):
+    """Reads nothing again while it reads."""
+
+    async def sweep(self, index: str, reason: str, builder: DocumentBuilder | None = None) -> None:
+        if not self._fills:
+            await super().sweep(index, reason, builder)
+
+
+class SweepsSomeTime(Generations):
+    """Returns before anything is noted down."""
+
+    async def sweep(self, index: str, reason: str, builder: DocumentBuilder | None = None) -> None:
+        self._spawn(super().sweep(index, reason, builder))
+
+
+class DeletesExtraIds(Seeder):
+    """Deletes what the source lacked when it was asked."""
+
+    async def _mark_extra(self, series: Series) -> None:
+        target = series.target
+        async for ids in self._sink.document_ids(series.mapping, target.generation):
+            keys = await series.builder.missing(target.index, ids)
+            version = self._ledger.open_page(target).version
+            gone = [Document(DocumentId(*target, key), None, version) for key in keys]
+            await self._sink.flush(gone, caught_up=False)
+
+
+def serving_a_part_of_a_commit() -> AbstractContextManager[object]:
+    return patch(_GENERATIONS, ServesAPart)
+
+
+def joining_sweeps() -> AbstractContextManager[object]:
+    return patch(_GENERATIONS, JoinsSweeps)
+
+
+def sweeping_some_time() -> AbstractContextManager[object]:
+    return patch(_GENERATIONS, SweepsSomeTime)
+
+
+def deleting_extra_ids() -> AbstractContextManager[object]:
+    return patch("flusso_core.engine.lane.Seeder", DeletesExtraIds)
+
+
 CHANGES: Mapping[str, rules.Change] = {
     change.__name__: change
     for change in (
@@ -89,6 +144,10 @@ CHANGES: Mapping[str, rules.Change] = {
         confirming_early,
         without_gaps,
         emptying_in_place,
+        serving_a_part_of_a_commit,
+        joining_sweeps,
+        deleting_extra_ids,
+        sweeping_some_time,
     )
 }
 
@@ -114,6 +173,8 @@ MUTANTS = {
             "lets a timed-out request win",
             "test_a_late_request_of_this_run_does_no_harm",
             "test_a_late_request_of_an_earlier_run_does_no_harm",
+            "test_a_row_that_came_back_survives_the_end_of_a_sweep",
+            "test_a_sweep_that_meets_a_sweep_begins_again",
             "test_nothing_is_built_before_its_commit_can_be_seen",
         ),
         mutant(
@@ -129,7 +190,10 @@ MUTANTS = {
             "test_a_page_writes_nothing_that_changed_since_it_was_opened",
         ),
         mutant(
-            "confirming_early", "confirms early", "test_nothing_is_confirmed_before_it_has_landed"
+            "confirming_early",
+            "confirms early",
+            "test_nothing_is_confirmed_before_it_has_landed",
+            "test_a_related_truncate_is_owed_until_its_sweep_is_noted_down",
         ),
         mutant(
             "without_gaps",
@@ -140,6 +204,26 @@ MUTANTS = {
             "emptying_in_place",
             "empties an index in place",
             "test_a_late_request_never_reaches_an_emptied_index",
+        ),
+        mutant(
+            "serving_a_part_of_a_commit",
+            "lets searches see a part of a reload",
+            "test_an_emptied_index_serves_when_its_whole_commit_is_right",
+        ),
+        mutant(
+            "joining_sweeps",
+            "takes a sweep under way for the one asked for",
+            "test_a_sweep_that_meets_a_sweep_begins_again",
+        ),
+        mutant(
+            "deleting_extra_ids",
+            "deletes what was missing a moment ago",
+            "test_a_row_that_came_back_survives_the_end_of_a_sweep",
+        ),
+        mutant(
+            "sweeping_some_time",
+            "sees to the sweep of a TRUNCATE later",
+            "test_a_related_truncate_is_owed_until_its_sweep_is_noted_down",
         ),
     )
 }

@@ -302,7 +302,6 @@ CAPTURES = {
             "confirms what it has delivered",
             "test_only_what_was_confirmed_is_forgotten",
             RESUMES,
-            HAND_OVER,
         ),
         capture(
             NeverConfirms,
@@ -341,7 +340,6 @@ CAPTURES = {
             "begins anew when it is provisioned again",
             "test_provisioning_again_changes_nothing",
             RESUMES,
-            HAND_OVER,
         ),
         capture(ShowsItsUrl, "shows a password", "test_no_secret_shows"),
     )
