@@ -40,6 +40,16 @@ def own_shop(own_server: PostgresServer) -> Iterator[Shop]:
     own_server.drop_database("shop_1")
 
 
+@pytest.fixture
+def keeping_shop(own_shop: Shop) -> Iterator[Shop]:
+    """The server keeps what the slot needs, however far a fast writer is ahead of it."""
+    own_shop.sql("ALTER SYSTEM SET max_slot_wal_keep_size = -1")
+    own_shop.sql("SELECT pg_reload_conf()")
+    yield own_shop
+    own_shop.sql("ALTER SYSTEM RESET max_slot_wal_keep_size")
+    own_shop.sql("SELECT pg_reload_conf()")
+
+
 async def ignore(_batch: ChangeBatch) -> None:
     """A destination that takes everything."""
 
@@ -90,7 +100,7 @@ async def test_a_slot_that_is_lost_under_a_run_ends_it(own_shop: Shop) -> None:
 
 @pytest.mark.parametrize("kill", [False, True])
 async def test_a_restart_of_the_server_under_load_loses_nothing(
-    own_server: PostgresServer, own_shop: Shop, kill: bool
+    own_server: PostgresServer, keeping_shop: Shop, kill: bool
 ) -> None:
     """R1, H8: every commit that was acknowledged comes; resumed from the last position."""
     acknowledged: set[str] = set()
@@ -101,7 +111,7 @@ async def test_a_restart_of_the_server_under_load_loses_nothing(
         while not ending.is_set():
             with (
                 contextlib.suppress(psycopg.Error),
-                psycopg.connect(own_shop.url, autocommit=True) as connection,
+                psycopg.connect(keeping_shop.url, autocommit=True) as connection,
             ):
                 while not ending.is_set():
                     number += 1
@@ -118,7 +128,7 @@ async def test_a_restart_of_the_server_under_load_loses_nothing(
             # A server that shuts down waits until all that it has sent is confirmed.
             await capture.confirm(batch.position)
 
-    async with own_shop.provisioned() as capture:
+    async with keeping_shop.provisioned() as capture:
         delivered.append(await capture.confirmed())
 
         async def follow() -> None:
