@@ -14,6 +14,7 @@ and whenever it is calm, and after the last late request too, every index equals
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
@@ -28,7 +29,8 @@ import pytest
 from flusso_core.engine import Engine, RetryPolicy
 from flusso_core.engine.ledger import Ledger
 from flusso_core.errors import EngineError
-from flusso_core.model import Change, Operation, StateRecord
+from flusso_core.interfaces import DocumentBuilder
+from flusso_core.model import Change, GenerationRecord, Key, KeyRange, Operation, Page, StateRecord
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, FailurePolicy
 from flusso_core.testing import (
@@ -81,6 +83,22 @@ class RememberingDatabase(MemoryDatabase):
         return {text for image in images if (text := image.get(column)) is not None}
 
 
+class SlowBuilder(MemoryBuilder):
+    """Reads a page a second, so that what serves meanwhile gets changes."""
+
+    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+        await asyncio.sleep(1)
+        return await super().page(index, span, after, limit)
+
+
+class ForgetfulBuilder(SlowBuilder):
+    """Builds by no older schema."""
+
+    def older(self, schema: str) -> DocumentBuilder | None:
+        del schema
+        return None
+
+
 class WatchedLedger(Ledger):
     """A ledger that can be found again; it remembers few ids, so that pages are abandoned too."""
 
@@ -116,6 +134,9 @@ class History:
         self.calling = self.random.choice((0.0, 0.01, 0.05))
         self.gaps = self.random.random() < 0.3
         self.losing = self.random.choice((0.0, 0.0, 0.01))
+        self.form = "one"
+        self.builder = self.random.choice((MemoryBuilder, SlowBuilder, ForgetfulBuilder))
+        self.changing = self.random.choice((0.0, 0.0, 0.4))
         self.max_dirty = 0
         self.queues: list[tuple[MemoryQueue, int]] = []
         self.calls: list[asyncio.Task[None]] = []
@@ -217,15 +238,19 @@ class History:
                 del destination.serving[index]
 
     def between_runs(self) -> None:
-        """What happens while nothing runs: a slot is lost or advanced, a generation is lost."""
+        """What happens while nothing runs: a new schema, a lost generation, a gap."""
         random, database = self.random, self.database
+        if random.random() < self.changing:
+            self.happened["schema changes"] += 1
+            self.form = random.choice(("one", "two", "three"))
         roll = random.random()
         if roll < self.losing * 20:
             self.lose_a_generation()
         roll = random.random()
         if roll < 0.3 and self.gaps:
             self.happened["gaps"] += 1
-            database.commit(*self.change(), hidden=random.random() < 0.3)
+            database.reveal()  # nothing straddles the start of the stream here
+            database.commit(*self.change())
             if roll < 0.15:
                 self.numbers += 1
                 database.identity = replace(database.identity, timeline=str(self.numbers))
@@ -264,7 +289,7 @@ class History:
         self.max_dirty = random.choice((1, 5, 1000))
         return Engine(
             MemoryCapture(self.database, fault=faults.source),
-            MemoryBuilder(self.database, fault=faults.source),
+            self.builder(self.database, fault=faults.source, form=self.form),
             {
                 f"sink{number}": MemorySink(
                     destination,
@@ -307,6 +332,8 @@ class History:
         refused = {key for key, body in expected.items() if POISON in body}
         for destination in self.destinations:
             found = destination.search(INDEX)
+            assert all(json.loads(body)["form"] == self.form for body in found.values())
+            found = {key: plain(body) for key, body in found.items()}
             kept = {rejection.document.id.key[0] for rejection in destination.quarantined}
             assert refused <= kept, "a refused document is not in the quarantine"
             for documents in (found, expected):
@@ -337,7 +364,7 @@ class Watch:
     def __init__(self, database: RememberingDatabase, destination: MemoryDestination) -> None:
         self._database = database
         self._destination = destination
-        self._checked = 0
+        self._checked: Counter[int] = Counter()
         self._gap = 0
 
     def check(self) -> None:
@@ -346,8 +373,9 @@ class Watch:
             if self._has_gap(record):
                 continue
             assert self._database.confirmed <= record.position.order
-            if whole(record) and (INDEX, generation(record)) in self._destination.generations:
-                self._check_debts(record)
+            for generation in (record.current, record.serving):
+                if generation is not None and generation.clean:
+                    self._check_debts(generation)
 
     def begin_gap(self) -> None:
         """The stream begins elsewhere, or is another one: what is remembered may be too old."""
@@ -357,7 +385,7 @@ class Watch:
         """Whether no run has yet seen to it that the stream does not go with the record."""
         return record.identity != self._database.identity or record.position.order < self._gap
 
-    def _check_debts(self, record: StateRecord) -> None:
+    def _check_debts(self, generation: GenerationRecord) -> None:
         """What the commits up to the confirmed one touched is no older than they are.
 
         Or it is owed to a later commit, which comes again: where a resolve did not find a
@@ -365,27 +393,27 @@ class Watch:
         """
         confirmed, touched = self._database.confirmed, self._database.touched
         later = range(confirmed + 1, self._database.visible + 1)
-        stored = self._destination.generations.get((INDEX, generation(record)), {})
-        for commit in range(self._checked + 1, confirmed + 1):
+        stored = self._destination.generations.get((INDEX, generation.number))
+        if stored is None:
+            return  # lost
+        checked = self._checked[generation.number]
+        for commit in range(checked + 1, confirmed + 1):
             for key in touched.get(commit, ()):
                 entry = stored.get(key)
-                found = None if entry is None else entry.body
+                found = None if entry is None or entry.body is None else plain(entry.body)
                 right = self._database.bodies_since(key, commit)
                 refused = any(body is not None and POISON in body for body in right)
                 owed = any(key in touched.get(number, ()) for number in later)
                 if not (found in right or refused or owed):
                     pytest.fail(f"commit {commit} is confirmed, and {key} is older than it")
-        self._checked = max(self._checked, confirmed)
+        self._checked[generation.number] = max(checked, confirmed)
 
 
-def whole(record: StateRecord) -> bool:
-    """Whether the generation that is written to has every document."""
-    return record.current.clean
-
-
-def generation(record: StateRecord) -> int:
-    """The generation that is written to."""
-    return record.current.number
+def plain(body: bytes) -> bytes:
+    """The document without its form."""
+    document = json.loads(body)
+    document.pop("form", None)
+    return json.dumps(document).encode()
 
 
 def play(seed: int, *, runs: int, steps: int) -> Counter[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -219,6 +219,10 @@ class MemoryCapture(ChangeCapture):
     async def close(self) -> None:
         """Nothing to close."""
 
+    async def cover(self, older: Sequence[str]) -> Collection[str]:
+        """All: documents of every form are of the same tables."""
+        return older
+
     async def provision(self, *, temporary: bool) -> None:
         """A temporary stream begins now; another one where it was confirmed."""
         if temporary:
@@ -268,8 +272,7 @@ class MemoryCapture(ChangeCapture):
         await self._database.wait_visible(max(batch.transactions, default=0))
 
     async def wait_settled(self) -> None:
-        """Wait until snapshots see every commit that the stream does not bring again."""
-        await self._database.wait_visible(self._database.confirmed)
+        """No transaction straddles the start here."""
 
     async def lag(self) -> int:
         """Commits that are not confirmed."""
@@ -288,6 +291,7 @@ class MemoryBuilder(DocumentBuilder):
         index: the logical name of the one index.
         chunk: documents and keys in a chunk.
         fault: called before each read; may raise `SourceUnavailable`.
+        form: the schema: every document says it in a field; `None`: there is but one.
     """
 
     def __init__(
@@ -297,10 +301,12 @@ class MemoryBuilder(DocumentBuilder):
         index: str = "parents",
         chunk: int = 2,
         fault: Callable[[], None] | None = None,
+        form: str | None = None,
     ) -> None:
         self._database = database
         self._index = index
         self._chunk = chunk
+        self._form = form
         self._fault = fault or _no_fault
 
     async def open(self) -> None:
@@ -311,11 +317,20 @@ class MemoryBuilder(DocumentBuilder):
 
     def mappings(self) -> Mapping[str, IndexMapping]:
         """One index of a name and an array of keys."""
-        fields = (
+        fields: tuple[MappedField, ...] = (
             MappedField("name", FieldType.KEYWORD, "name"),
             MappedField("children", FieldType.KEYWORD, "children"),
         )
-        return {self._index: IndexMapping(self._index, "00000000", fields)}
+        if self._form is not None:
+            fields = (*fields, MappedField("form", FieldType.KEYWORD, "form"))
+        schema_hash = self._form or "00000000"
+        return {self._index: IndexMapping(self._index, schema_hash, fields, self._form)}
+
+    def older(self, schema: str) -> DocumentBuilder | None:
+        """A builder of the same rows in that form."""
+        return MemoryBuilder(
+            self._database, index=self._index, chunk=self._chunk, fault=self._fault, form=schema
+        )
 
     async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         """Yield the parents that the changes touch, by their old and their new rows."""
@@ -340,7 +355,7 @@ class MemoryBuilder(DocumentBuilder):
         for at in range(0, len(keys), self._chunk):
             self._fault()
             chunk = keys[at : at + self._chunk]
-            built = [BuiltDocument(key, self._database.document(key[0])) for key in chunk]
+            built = [BuiltDocument(key, self._document(key[0])) for key in chunk]
             await asyncio.sleep(0)
             yield built
 
@@ -362,9 +377,15 @@ class MemoryBuilder(DocumentBuilder):
             if (low is None or key > low[0]) and (span.upper is None or key <= span.upper[0])
         ]
         limit = min(limit, self._chunk)
-        documents = [BuiltDocument((key,), self._database.document(key)) for key in keys[:limit]]
+        documents = [BuiltDocument((key,), self._document(key)) for key in keys[:limit]]
         await asyncio.sleep(0)
         return Page(documents, (keys[limit - 1],) if len(keys) > limit else None)
+
+    def _document(self, key: str) -> bytes | None:
+        body = self._database.document(key)
+        if body is None or self._form is None:
+            return body
+        return json.dumps({**json.loads(body), "form": self._form}).encode()
 
     async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
         """Those that are the id of no parent; one that no key is spelled by is a stray."""
