@@ -46,12 +46,12 @@ async def find(connection: Connection, schemas: Sequence[IndexSchema]) -> list[F
         Finding(
             Severity.ERROR,
             f"table {name}",
-            f"does not exist (named by {', '.join(_naming(name, schemas))})",
+            f"does not exist{_named(name, schemas)}",
             "create it, or correct the schema file",
         )
         for name in sorted(names - tables.keys())
     ]
-    found += [one for name in sorted(tables) for one in _unreadable(tables[name], role)]
+    found += [one for name in sorted(tables) for one in _unreadable(tables[name], role, schemas)]
     compiled: list[CompiledIndex] = []
     for schema in schemas:
         try:
@@ -75,35 +75,38 @@ async def require(connection: Connection, compiled: CompiledIndex) -> None:
         SchemaMismatch: the statements that read them do not run.
     """
     for name in sorted(table_names(compiled.schema)):
-        for finding in _unreadable(compiled.tables[name], connection.info.user):
+        for finding in _unreadable(compiled.tables[name], connection.info.user, [compiled.schema]):
             cure = f"; {finding.cure}" if finding.cure else ""
             raise SourceFatal(f"{finding.subject} {finding.message}{cure}")
     for finding in await _statements(connection, compiled):
         raise mismatch(compiled.schema, finding.message)
 
 
-def _naming(table: TableName, schemas: Sequence[IndexSchema]) -> list[str]:
+def _named(table: TableName, schemas: Sequence[IndexSchema]) -> str:
     """Where the schemas name a table."""
-    return [locate(schema, table) for schema in schemas if table in table_names(schema)]
+    places = [locate(schema, table) for schema in schemas if table in table_names(schema)]
+    return f" (named by {', '.join(places)})"
 
 
-def _unreadable(table: Table, role: str) -> Iterator[Finding]:
-    """What keeps the role from reading a table; worded as the capture words it (`coverage`)."""
-    about = f"table {table.name}"
+def _unreadable(table: Table, role: str, schemas: Sequence[IndexSchema]) -> Iterator[Finding]:
+    """What keeps the role from reading a table; worded as the capture words it (`coverage`), so
+    that a check says it once.
+    """
+    about, named = f"table {table.name}", _named(table.name, schemas)
     if not table.readable:
         quoted = table_name(table.name)
         schema, grantee = identifier(table.name.schema), identifier(role)
         yield Finding(
             Severity.ERROR,
             about,
-            f"may not be read by role {role}",
+            f"may not be read by role {role}{named}",
             f"GRANT USAGE ON SCHEMA {schema} TO {grantee}; GRANT SELECT ON {quoted} TO {grantee}",
         )
     elif table.hidden_rows:
         yield Finding(
             Severity.ERROR,
             about,
-            f"hides rows from role {role} by a row security policy",
+            f"hides rows from role {role} by a row security policy{named}",
             f"ALTER ROLE {identifier(role)} BYPASSRLS",
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flusso_core.errors import ConfigError
 from flusso_core.model import TableName, UnfitIndex
-from flusso_core.schema import complete_keys, routing_columns
+from flusso_core.schema import complete_keys, locate, routing_columns
 from flusso_core.schema.model import IndexSchema
 from flusso_source_postgres.catalogue import Table
 from flusso_source_postgres.sql.compiled import table_names
@@ -19,7 +19,7 @@ class Need:
 
     Attributes:
         columns: the routing columns.
-        origins: the schema files, or indexes, that name the table.
+        origins: the lines of the schema files, or the indexes, that name the table.
     """
 
     table: TableName
@@ -41,7 +41,7 @@ def read_needs(
         names = table_names(schema)
         for name in names:
             columns.setdefault(name, frozenset())
-            origins.setdefault(name, []).append(schema.origin or f"index {schema.index}")
+            origins.setdefault(name, []).append(locate(schema, name))
         if not names <= tables.keys():
             continue
         try:
