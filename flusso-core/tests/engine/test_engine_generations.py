@@ -257,6 +257,38 @@ def test_what_is_asked_for_ends_with_the_run(
     virtual(main)
 
 
+def test_a_reindex_behind_a_truncate_that_a_stop_cuts_short() -> None:
+    """R2: the run ends without an error, though the newest generation was never live."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        blocked = False
+
+        class Blocked(MemorySink):
+            async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
+                if blocked:
+                    await asyncio.sleep(3600)
+                await super().begin_generation(mapping, generation)
+
+        running = make(database, Blocked(destination))
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        blocked = True
+        database.commit(database.truncate(ROOT))
+        await until(lambda: destination.records["parents"].current.number == 2)
+        database.commit(database.put_parent("p001", "again"))
+        asking = asyncio.create_task(running.reindex("parents"))
+        await asyncio.sleep(1)
+        running.stop()
+        with pytest.raises(EngineError, match="no run has noted down"):
+            await asking
+        await task
+        await make(database, MemorySink(destination)).run(once=True)
+        assert destination.search("parents") == database.documents()
+
+    virtual(main)
+
+
 def test_a_generation_deleted_while_running_is_filled_afresh() -> None:
     """D1: without a restart."""
 

@@ -306,7 +306,9 @@ class Generations:
             before = self._records.current(index)
             record = reindexed(before, self._schemas.mappings[index], keep=keep)
             unfilled = Target(index, before.current.number)
-            gone = [] if before.current.seeded else [unfilled]
+            # A TRUNCATE that the end of the run cut short has not made it live.
+            replaced = not before.current.seeded and unfilled in self._series
+            gone = [unfilled] if replaced else []
             self._fill_if_needed(await self._replace(record, gone))
 
     def lost(self, lost: GenerationLost) -> None:
