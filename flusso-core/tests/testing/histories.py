@@ -249,8 +249,7 @@ class History:
         roll = random.random()
         if roll < 0.3 and self.gaps:
             self.happened["gaps"] += 1
-            database.reveal()  # nothing straddles the start of the stream here
-            database.commit(*self.change())
+            database.commit(*self.change(), hidden=random.random() < 0.3)
             if roll < 0.15:
                 self.numbers += 1
                 database.identity = replace(database.identity, timeline=str(self.numbers))

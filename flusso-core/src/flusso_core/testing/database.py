@@ -272,7 +272,8 @@ class MemoryCapture(ChangeCapture):
         await self._database.wait_visible(max(batch.transactions, default=0))
 
     async def wait_settled(self) -> None:
-        """No transaction straddles the start here."""
+        """Wait until snapshots see every commit that the stream does not bring again."""
+        await self._database.wait_visible(self._database.confirmed)
 
     async def lag(self) -> int:
         """Commits that are not confirmed."""
