@@ -120,7 +120,7 @@ class Flights:
     async def work(self) -> None:
         """One worker: one flight after the other, until `drain`."""
         while not self._draining.is_set():
-            await self._retrier.run(f"{self._lane}: writing", self._fly, ending=self._draining)
+            await self._retrier.run("writing", self._fly, ending=self._draining)
 
     async def _fly(self) -> None:
         async with self._building:

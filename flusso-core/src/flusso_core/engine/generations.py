@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from flusso_core.engine.groups import first_leaf
 from flusso_core.engine.ledger import Debtor, Ledger, Target
@@ -33,8 +33,6 @@ from flusso_core.errors import EngineError, GenerationLost, SchemaMismatch
 from flusso_core.interfaces import DocumentBuilder, Sink
 from flusso_core.model import Generation, StateRecord
 from flusso_core.settings import GapPolicies
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -408,7 +406,7 @@ class Generations:
             self._records.change(target, filled)
             await self._records.stored()
             return
-        await self._try(
+        await self._retrier.run(
             "serving a generation",
             partial(self._sink.serve_generation, series.mapping, target.generation),
         )
@@ -498,7 +496,7 @@ class Generations:
             await asyncio.wait([fill])
 
     async def _begin(self, series: Series) -> None:
-        await self._try(
+        await self._retrier.run(
             "beginning a generation",
             partial(self._sink.begin_generation, series.mapping, series.target.generation),
         )
@@ -512,12 +510,14 @@ class Generations:
         existing = await self._existing(index) or made
         for generation in unnamed(existing, self._records.current(index)):
             self._made.pop(Target(index, generation.number), None)
-            await self._try(
+            await self._retrier.run(
                 "dropping a generation", partial(self._sink.drop_generation, generation)
             )
 
     async def _existing(self, index: str) -> Sequence[Generation]:
-        return await self._try("listing generations", partial(self._sink.generations, index))
+        return await self._retrier.run(
+            "listing generations", partial(self._sink.generations, index)
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Do it in a task; `None`: the run ends, and the next start sees to it."""
@@ -528,6 +528,3 @@ class Generations:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
-        return await self._retrier.run(f"{self._lane}: {what}", operation)

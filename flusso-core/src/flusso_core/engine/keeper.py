@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from flusso_core.engine.lane import Lane
 from flusso_core.engine.pulse import Pulse
@@ -17,8 +17,6 @@ from flusso_core.errors import SinkError
 from flusso_core.interfaces import ChangeCapture, Queue, Sink
 from flusso_core.model import ChangeBatch, Position, StreamIdentity
 from flusso_core.observe.observer import FanOut, Observer
-
-T = TypeVar("T")
 
 MakeLane: TypeAlias = Callable[[Queue, int, Retrier, Observer, Callable[[], None]], Lane]
 """Makes a lane over a queue, under an epoch, with its own retrier and observer; and what it calls
@@ -82,7 +80,8 @@ class Keeper:
         self._detach_after = detach_after
         self._pulse = Pulse(asyncio.get_running_loop().time)
         self._observer = FanOut((observer, self._pulse))
-        self._retrier = Retrier(self._observer, retries)
+        self._retrier = Retrier(self._observer, retries, lane=name)
+        self._source_retrier = Retrier(self._observer, retries)
         self._queue = make_queue()
         self._start: Position | None = None
         self._lane: Lane | None = None
@@ -115,7 +114,9 @@ class Keeper:
         """
         if self.detached:
             return start
-        backlog = await self._try("opening its queue", lambda: self._queue.open(identity, start))
+        backlog = await self._retrier.run(
+            "opening its queue", lambda: self._queue.open(identity, start)
+        )
         self._start = backlog.begin
         return backlog.end
 
@@ -189,11 +190,13 @@ class Keeper:
     async def _stay(self) -> None:
         """Open and acquire the sink, and follow the stream until drained."""
         self._pulse.miss()
-        await self._try("connecting", self._sink.open)
-        epoch = await self._try("becoming the writer", lambda: self._sink.acquire(self._owner))
+        await self._retrier.run("connecting", self._sink.open)
+        epoch = await self._retrier.run(
+            "becoming the writer", lambda: self._sink.acquire(self._owner)
+        )
         async with asyncio.TaskGroup() as tasks:
             renewing = tasks.create_task(self._renew())
-            remembered = await self._try("reading its state", self._sink.load_records)
+            remembered = await self._retrier.run("reading its state", self._sink.load_records)
             await self._stream.begin(self._schemas.older(remembered.values()))
             await self._schemas.open_older(self._stream.covered)
             if self._start is None:
@@ -231,7 +234,9 @@ class Keeper:
         await self._queue.clear()
         await self._queue.close()
         self._queue = self._make_queue()
-        await self._try("opening its queue", lambda: self._queue.open(self._stream.identity, start))
+        await self._retrier.run(
+            "opening its queue", lambda: self._queue.open(self._stream.identity, start)
+        )
 
     async def _forget(self) -> None:
         """Whenever the sink's records say more, the source or the queue may forget more."""
@@ -243,14 +248,14 @@ class Keeper:
                 await self._queue.done(self._lane.position)
 
     async def _settle(self, lane: Lane) -> None:
-        await self._retrier.run("settling", self._capture.wait_settled)
+        await self._source_retrier.run("settling", self._capture.wait_settled)
         lane.begin_seeding()
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             self._pulse.miss()
-            await self._try("renewing the lease", self._sink.renew)
+            await self._retrier.run("renewing the lease", self._sink.renew)
             self._pulse.beat()
 
     async def _watch(self) -> None:
@@ -271,6 +276,3 @@ class Keeper:
         self._observer.detached(self.name, reason)
         self._stream.check()
         await self._queue.clear()  # a capture that is blocked by it goes on
-
-    async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
-        return await self._retrier.run(f"{self.name}: {what}", operation)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 from flusso_core.engine.admission import Admission
 from flusso_core.engine.batcher import Batcher
@@ -37,8 +36,6 @@ from flusso_core.model import (
 )
 from flusso_core.observe.observer import BatchStats, Observer
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +135,6 @@ class Lane:
         self._admission = Admission(Room(settings.bounds), self._ledger, self._watermark)
         self._payments = Payments()
         self._records = Records(
-            self.name,
             sink=self._sink,
             watermark=self._watermark,
             retrier=self._retrier,
@@ -192,7 +188,7 @@ class Lane:
             branched = None
             if record is not None and record.identity.timeline != identity.timeline:
                 timeline = record.identity.timeline
-                branched = await self._try(
+                branched = await self._retrier.run(
                     "asking the source", lambda: self._capture.branch_point(timeline)
                 )
             return Source(identity, confirmed, branched)
@@ -290,9 +286,11 @@ class Lane:
             self._unfit(index)
         if batch.changes:
             started = time.monotonic()
-            await self._try("waiting for commits", lambda: self._capture.wait_visible(batch))
+            await self._retrier.run(
+                "waiting for commits", lambda: self._capture.wait_visible(batch)
+            )
             visible = time.monotonic()
-            documents = await self._try("resolving", lambda: self._mark_all(batch, debtor))
+            documents = await self._retrier.run("resolving", lambda: self._mark_all(batch, debtor))
             stats = BatchStats(
                 lane=self.name,
                 changes=len(batch.changes),
@@ -367,6 +365,3 @@ class Lane:
                 self._watermark_moved.set()
         self._generations.progressed()
         self._admission.reconsider()
-
-    async def _try(self, what: str, operation: Callable[[], Awaitable[T]]) -> T:
-        return await self._retrier.run(f"{self.name}: {what}", operation)

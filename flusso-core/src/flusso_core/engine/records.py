@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypeVar
 
 from flusso_core.engine.ledger import Target
 from flusso_core.engine.progress import Progress
@@ -13,8 +12,6 @@ from flusso_core.engine.retry import Retrier
 from flusso_core.engine.watermark import Watermark
 from flusso_core.interfaces import Sink
 from flusso_core.model import GenerationRecord, Position, StateRecord
-
-T = TypeVar("T")
 
 
 class Records:
@@ -24,7 +21,6 @@ class Records:
     what is stored.
 
     Args:
-        lane: the sink's name.
         sink: where the records are.
         watermark: up to where everything is right.
         retrier: how failures that pass are tried again.
@@ -33,14 +29,12 @@ class Records:
 
     def __init__(
         self,
-        lane: str,
         *,
         sink: Sink,
         watermark: Watermark,
         retrier: Retrier,
         stored: Callable[[], None],
     ) -> None:
-        self._lane = lane
         self._sink = sink
         self._watermark = watermark
         self._retrier = retrier
@@ -135,7 +129,7 @@ class Records:
 
     async def stored(self) -> None:
         """Return when what is true now is durable."""
-        await self._retrier.run(f"{self._lane}: storing its state", self.store)
+        await self._retrier.run("storing its state", self.store)
 
     async def keep_stored(self, seconds: float) -> None:
         """Store what has changed, again and again after so many seconds."""

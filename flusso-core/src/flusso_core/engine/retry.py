@@ -35,11 +35,15 @@ class Retrier:
     Args:
         observer: hears of each failure and of the recovery.
         policy: bounds of the back-off.
+        lane: the sink whose lane they are of, which then stands before what they are.
     """
 
-    def __init__(self, observer: Observer, policy: RetryPolicy | None = None) -> None:
+    def __init__(
+        self, observer: Observer, policy: RetryPolicy | None = None, *, lane: str | None = None
+    ) -> None:
         self._observer = observer
         self._policy = policy or RetryPolicy()
+        self._before = "" if lane is None else f"{lane}: "
 
     async def run(
         self,
@@ -58,6 +62,7 @@ class Retrier:
             recovers: whether it works again when it returns; otherwise the caller tells.
         """
         failures = 0
+        what = self._before + what
 
         def told(state: RetryCallState) -> None:
             nonlocal failures

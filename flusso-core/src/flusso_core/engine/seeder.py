@@ -88,7 +88,7 @@ class Seeder:
         """Divide the key space of the generation's rows; nothing of it has been read."""
         index, count = series.target.index, self._readers * _RANGES_PER_READER
         spans = await self._retrier.run(
-            f"{self._lane}: dividing {index}", lambda: series.builder.ranges(index, count)
+            f"dividing {index}", lambda: series.builder.ranges(index, count)
         )
         return Progress.begin(spans)
 
@@ -99,7 +99,7 @@ class Seeder:
         """
         index, started, rows = series.target.index, time.monotonic(), 0
         estimate = await self._retrier.run(
-            f"{self._lane}: estimating {index}", lambda: series.builder.estimate(index)
+            f"estimating {index}", lambda: series.builder.estimate(index)
         )
 
         def read(count: int) -> None:
@@ -120,7 +120,7 @@ class Seeder:
         await self._read(series, progress, lambda _: None)
         if progress.done:
             await self._retrier.run(
-                f"{self._lane}: comparing ids of {series.target.index}",
+                f"comparing ids of {series.target.index}",
                 lambda: self._mark_extra(series),
             )
 
@@ -141,7 +141,7 @@ class Seeder:
     ) -> None:
         while not (progress.of(number).done or self._draining):
             documents = await self._retrier.run(
-                f"{self._lane}: reading {series.target.index}",
+                f"reading {series.target.index}",
                 lambda: self._page(series, progress, number),
             )
             if documents is not None:
