@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 
 from flusso_core.errors import ConfigError, SourceUnavailable
-from flusso_core.model import JsonValue, Position
-from flusso_core.observe import FanOut, Phase, RunStatus
-from flusso_core.observe.metrics import MetricsObserver
-from flusso_core.server import AddressInUse, private_app, public_app, serving
+from flusso_core.model import Position
+from flusso_core.observe import FanOut, Phase
+from flusso_core.server import AddressInUse, RunObserver, private_app, public_app, serving
 
 PASSWORD = "s3cret:with colon ü"
 
 
-class View:
-    """A run that an observer has heard of."""
+class View(RunObserver):
+    """A run that an observer has heard of, and that can be asked for a reindex."""
 
     def __init__(self) -> None:
-        self.run = RunStatus(["search"], ["users", "orders"])
-        self.measured = MetricsObserver()
+        super().__init__(["search"], ["users", "orders"])
         self.observer = FanOut((self.run, self.measured))
         self.reindexed: list[str] = []
-
-    def reasons(self) -> Sequence[str]:
-        return self.run.reasons()
-
-    def status(self) -> Mapping[str, JsonValue]:
-        return self.run.status()
-
-    def metrics(self) -> bytes:
-        return self.measured.text()
-
-    def indexes(self) -> Mapping[str, JsonValue]:
-        return self.run.indexes()
 
     async def reindex(self, index: str) -> bool:
         if index not in {"users", "orders"}:

@@ -18,90 +18,51 @@ from flusso_core.observe.observer import BatchStats, FlushStats, NoopObserver, P
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Buckets from the time of one small query to that of a request that is about to time out."""
 
+_PREFIX = "flusso_"
+_PLACE = ("sink", "index")
+
 
 class MetricsObserver(NoopObserver):
     """Counts and measures what it hears, in a registry of its own; `text` gives them all."""
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        self._phase = Gauge(
-            "flusso_phase", "1 for the phase of the run.", ["phase"], registry=registry
-        )
-        self._changes = Counter(
-            "flusso_changes_captured", "Row events that the source delivered.", registry=registry
-        )
-        self._batches = Counter("flusso_batches", "Batches resolved.", ["sink"], registry=registry)
-        self._touched = Counter(
-            "flusso_documents_touched",
+        self._registry = CollectorRegistry()
+        self._phase = self._gauge("phase", "1 for the phase of the run.", "phase")
+        self._changes = self._counter("changes_captured", "Row events that the source delivered.")
+        self._batches = self._counter("batches", "Batches resolved.", "sink")
+        self._touched = self._counter(
+            "documents_touched",
             "Documents that batches touched and that were not already waiting.",
-            ["sink"],
-            registry=registry,
+            "sink",
         )
-        self._gate = Histogram(
-            "flusso_gate_seconds",
-            "Time that batches waited for their commits to be visible.",
-            ["sink"],
-            buckets=_SECONDS,
-            registry=registry,
+        self._gate = self._durations(
+            "gate_seconds", "Time that batches waited for their commits to be visible.", "sink"
         )
-        self._resolve = Histogram(
-            "flusso_resolve_seconds",
-            "Time to find a batch's documents.",
-            ["sink"],
-            buckets=_SECONDS,
-            registry=registry,
+        self._resolve = self._durations(
+            "resolve_seconds", "Time to find a batch's documents.", "sink"
         )
-        self._documents = Counter(
-            "flusso_documents_written",
+        self._documents = self._counter(
+            "documents_written",
             "Documents that are durable at the sink, by what was done (upsert, delete).",
-            ["sink", "index", "operation"],
-            registry=registry,
+            *_PLACE,
+            "operation",
         )
-        self._bytes = Counter(
-            "flusso_written_bytes",
-            "Bytes of document bodies.",
-            ["sink", "index"],
-            registry=registry,
+        self._bytes = self._counter("written_bytes", "Bytes of document bodies.", *_PLACE)
+        self._build = self._durations("build_seconds", "Time to read a flush's documents.", *_PLACE)
+        self._flush = self._durations(
+            "flush_seconds", "Time that the sink took for a flush.", *_PLACE
         )
-        self._build = Histogram(
-            "flusso_build_seconds",
-            "Time to read a flush's documents.",
-            ["sink", "index"],
-            buckets=_SECONDS,
-            registry=registry,
+        self._rejected = self._counter(
+            "documents_rejected", "Documents that the sink refused.", *_PLACE
         )
-        self._flush = Histogram(
-            "flusso_flush_seconds",
-            "Time that the sink took for a flush.",
-            ["sink", "index"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._rejected = Counter(
-            "flusso_documents_rejected",
-            "Documents that the sink refused.",
-            ["sink", "index"],
-            registry=registry,
-        )
-        self._seed_rows = Gauge(
-            "flusso_seed_rows",
-            "Rows read by the seed of this run.",
-            ["sink", "index"],
-            registry=registry,
-        )
-        self._retries = Counter(
-            "flusso_retries", "Failures that were tried again.", registry=registry
-        )
-        self._lag = Gauge(
-            "flusso_source_lag_bytes",
+        self._seed_rows = self._gauge("seed_rows", "Rows read by the seed of this run.", *_PLACE)
+        self._retries = self._counter("retries", "Failures that were tried again.")
+        self._lag = self._gauge(
+            "source_lag_bytes",
             "How far confirmation is behind the source's head, in the source's unit (Postgres: "
             "bytes of WAL that the slot retains).",
-            registry=registry,
         )
-        self._started = Gauge(
-            "flusso_start_time_seconds", "When the run began (Unix time).", registry=registry
-        )
-        self._started.set(time.time())
+        self._gauge("start_time_seconds", "When the run began (Unix time).").set(time.time())
 
     def text(self) -> bytes:
         """All metrics in the text format of Prometheus, version 0.0.4."""
@@ -150,3 +111,12 @@ class MetricsObserver(NoopObserver):
         """Count it."""
         del what, error, seconds
         self._retries.inc()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, text, labels, registry=self._registry)
+
+    def _durations(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(_PREFIX + name, text, labels, buckets=_SECONDS, registry=self._registry)

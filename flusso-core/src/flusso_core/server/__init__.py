@@ -3,7 +3,6 @@
 from flusso_core.server.app import Reindexer, RunView, private_app, public_app
 from flusso_core.server.serving import AddressInUse, serving
 from flusso_core.server.surfaces import (
-    LAG_SECONDS,
     Running,
     RunObserver,
     Surface,
@@ -12,7 +11,6 @@ from flusso_core.server.surfaces import (
 )
 
 __all__ = [
-    "LAG_SECONDS",
     "AddressInUse",
     "Reindexer",
     "RunObserver",

@@ -20,9 +20,6 @@ from flusso_core.server.serving import AddressInUse, serving
 
 logger = logging.getLogger(__name__)
 
-LAG_SECONDS = 5.0
-"""The source is asked for its lag this often."""
-
 
 @dataclass(frozen=True, slots=True)
 class Surface:
@@ -52,9 +49,9 @@ class Surfaces:
 
     public: Surface | None
     private: Surface | None
-    user: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    lag_seconds: float = LAG_SECONDS
+    user: str = field(repr=False)
+    password: str = field(repr=False)
+    lag_seconds: float
 
 
 class Running(Protocol):
