@@ -23,6 +23,8 @@ from flusso_core.testing import (
 from flusso_core.testing.database import CHILD, ROOT
 from flusso_core.testing.sink import unavailable
 
+from .running import filled
+
 FAST = RetryPolicy(initial=0.001, maximum=0.01)
 
 
@@ -34,16 +36,6 @@ def engine(database: MemoryDatabase, sink: MemorySink, **settings: object) -> En
         retries=FAST,
         **settings,  # type: ignore[arg-type]
     )
-
-
-def filled(parents: int = 20) -> MemoryDatabase:
-    database = MemoryDatabase()
-    for number in range(parents):
-        database.commit(
-            database.put_parent(f"p{number:03}", f"name {number}"),
-            database.put_child(f"c{number:03}", f"p{number:03}"),
-        )
-    return database
 
 
 async def sync(database: MemoryDatabase, destination: MemoryDestination) -> None:

@@ -17,34 +17,14 @@ from flusso_core.testing import (
     MemoryDatabase,
     MemoryDestination,
     MemorySink,
-    run_in_virtual_time,
 )
 from flusso_core.testing.database import CHILD, ROOT
 
-
-def filled(parents: int = 20) -> MemoryDatabase:
-    database = MemoryDatabase()
-    for number in range(parents):
-        database.commit(
-            database.put_parent(f"p{number:03}", f"name {number}"),
-            database.put_child(f"c{number:03}", f"p{number:03}"),
-        )
-    return database
+from .running import filled, until, virtual
 
 
 def make(database: MemoryDatabase, sink: MemorySink, **settings: Any) -> Engine:
     return Engine(MemoryCapture(database), MemoryBuilder(database), {"memory": sink}, **settings)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 600.0) -> None:
-    """Wait, in virtual time, for a condition."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def virtual(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    run_in_virtual_time(main(), seconds=7200.0)
 
 
 def spoil(database: MemoryDatabase, destination: MemoryDestination) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -29,9 +29,10 @@ from flusso_core.testing import (
     MemoryDatabase,
     MemoryDestination,
     MemorySink,
-    run_in_virtual_time,
 )
 from flusso_core.testing.database import ROOT
+
+from .running import childless, until, virtual
 
 GOOD, BAD = "parents", "people"
 REASON = "people.schema.yml, line 7: column name of public.parents was dropped; correct the field"
@@ -112,13 +113,6 @@ class Telling(MemoryCapture):
         await super().live(start, tell)
 
 
-def filled(parents: int = 20) -> MemoryDatabase:
-    database = MemoryDatabase()
-    for number in range(parents):
-        database.commit(database.put_parent(f"p{number:03}", f"name {number}"))
-    return database
-
-
 def make(
     database: MemoryDatabase,
     *destinations: MemoryDestination,
@@ -132,22 +126,12 @@ def make(
     )
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(600):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def virtual(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    run_in_virtual_time(main(), seconds=7200.0)
-
-
 @pytest.mark.parametrize("request_", ["resolve", "build", "capture"])
 def test_an_index_that_no_longer_fits_stops_alone(request_: str) -> None:
     """C14: the others follow, the source is confirmed, and the index's record stays behind."""
 
     async def main() -> None:
-        database, destinations = filled(), (MemoryDestination(), MemoryDestination())
+        database, destinations = childless(), (MemoryDestination(), MemoryDestination())
         builder, told = TwoIndexes(database), Told()
         capture = Telling(database, database.head + 1 if request_ == "capture" else 10**9)
         running = make(database, *destinations, builder=builder, capture=capture, observer=told)
@@ -177,7 +161,7 @@ def test_the_next_start_fills_what_had_stopped(request_: str) -> None:
     """C14, H3: what the index missed is a gap."""
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         builder = TwoIndexes(database)
         capture = Telling(database, database.head + 1 if request_ == "capture" else 10**9)
         running = make(database, destination, builder=builder, capture=capture)
@@ -200,7 +184,7 @@ def test_an_index_whose_seed_does_not_fit_stops_alone(request_: str) -> None:
     """C14, H6: it is not seeded, the other is, and a run that was to catch up says so."""
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         builder, told = TwoIndexes(database), Told()
         builder.failing = {request_}
         running = make(database, destination, builder=builder, observer=told)
@@ -220,7 +204,7 @@ def test_an_index_whose_table_is_missing_at_the_start_stops_alone() -> None:
     """C14: its record stays as it was, and nothing of it is built."""
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         await make(database, destination).run(once=True)
         before = destination.records[BAD]
         database.commit(database.put_parent("p001", "changed"))
@@ -241,7 +225,7 @@ def test_a_run_without_any_index_left_ends() -> None:
     """C14: there is nothing to do, and confirming would lose what none of them has."""
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         builder = TwoIndexes(database)
         builder.unfit_at_start = [UnfitIndex(GOOD, "gone"), UnfitIndex(BAD, "gone as well")]
         with pytest.raises(EngineError, match="gone as well"):
@@ -256,7 +240,7 @@ def test_a_truncate_of_an_index_that_has_stopped_leaves_its_record() -> None:
     """C7, C14: no new generation begins for it."""
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         capture = Telling(database, database.head + 1)
         running = make(database, destination, capture=capture)
         task = asyncio.create_task(running.run())
@@ -276,7 +260,7 @@ def test_an_index_that_nobody_serves_is_a_defect_of_who_names_it() -> None:
     """A capture that speaks of an unknown index must not be taken for a healthy one."""
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         builder = TwoIndexes(database)
         builder.unfit_at_start = [UnfitIndex("nobody's", "?")]
         with pytest.raises(EngineError, match="nobody's"):
@@ -293,7 +277,7 @@ def test_a_builder_that_resolves_what_has_stopped_ends_the_run() -> None:
             pass
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         builder = Stubborn(database)
         builder.failing = {"resolve"}
         with pytest.raises(EngineError, match="resolved all the same"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -22,18 +22,12 @@ from flusso_core.testing import (
     MemoryDatabase,
     MemoryDestination,
     MemorySink,
-    run_in_virtual_time,
 )
+
+from .running import childless, until, virtual
 
 DRAIN = 10.0
 PATIENCE = 120.0
-
-
-def filled(parents: int = 20) -> MemoryDatabase:
-    database = MemoryDatabase()
-    for number in range(parents):
-        database.commit(database.put_parent(f"p{number:03}", f"name {number}"))
-    return database
 
 
 class Moody(MemorySink):
@@ -97,12 +91,6 @@ def small_queue(_: str) -> MemoryQueue:
     return MemoryQueue(20)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 900.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def ended(engine: Engine, task: asyncio.Task[None]) -> float:
     """Stop the run; returns how long it took. It has left no task behind."""
     began = asyncio.get_running_loop().time()
@@ -110,10 +98,6 @@ async def ended(engine: Engine, task: asyncio.Task[None]) -> float:
     await task
     assert len(asyncio.all_tasks()) == 1
     return asyncio.get_running_loop().time() - began
-
-
-def virtual(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    run_in_virtual_time(main(), seconds=7200.0)
 
 
 def change(database: MemoryDatabase, count: int) -> None:
@@ -126,7 +110,7 @@ def test_a_sink_that_is_not_there_at_the_start_holds_back_no_other(trouble: str)
     """D6: the others seed and follow; the source is held for it, and then it has everything."""
 
     async def main() -> None:
-        database, healthy, late = filled(), MemoryDestination(), MemoryDestination()
+        database, healthy, late = childless(), MemoryDestination(), MemoryDestination()
         moody = Moody(late)
         setattr(moody, trouble, True)
         running = make(database, MemorySink(healthy), moody)
@@ -147,7 +131,7 @@ def test_a_lease_is_renewed_from_the_moment_it_is_held() -> None:
     """D5, D6: also while the lane is prepared, which may take long."""
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         sink = Moody(destination)
 
         class Slow(Moody):
@@ -172,7 +156,7 @@ def test_a_dead_sink_is_detached_and_has_a_gap_when_it_returns(trouble: str, whe
     """D6, H3: it stops holding the source after its time, and is filled afresh in the same run."""
 
     async def main() -> None:
-        database, healthy, other = filled(), MemoryDestination(), MemoryDestination()
+        database, healthy, other = childless(), MemoryDestination(), MemoryDestination()
         moody, told = Moody(other), Told()
         setattr(moody, trouble, when == "from the start")
         running = make(
@@ -214,7 +198,7 @@ def test_a_sink_that_answers_is_not_detached_while_the_source_is_away() -> None:
     """D6: what fails at the source says nothing of the sink."""
 
     async def main() -> None:
-        database, destination, told = filled(), MemoryDestination(), Told()
+        database, destination, told = childless(), MemoryDestination(), Told()
         away = False
 
         def fault() -> None:
@@ -245,7 +229,7 @@ def test_without_a_bound_a_dead_sink_holds_the_source() -> None:
     """D6: nothing is lost, however long; the other sink follows as far as the queue reaches."""
 
     async def main() -> None:
-        database, healthy, other = filled(), MemoryDestination(), MemoryDestination()
+        database, healthy, other = childless(), MemoryDestination(), MemoryDestination()
         moody = Moody(other)
         running = make(database, MemorySink(healthy), moody)
         task = asyncio.create_task(running.run())
@@ -268,7 +252,7 @@ def test_a_job_that_lost_a_sink_says_so() -> None:
     """D6: the others are right, and the run ends with an error."""
 
     async def main() -> None:
-        database, healthy = filled(), MemoryDestination()
+        database, healthy = childless(), MemoryDestination()
         moody = Moody(MemoryDestination())
         moody.down = True
         running = make(database, MemorySink(healthy), moody, detach_after={"sink1": PATIENCE})
@@ -284,7 +268,7 @@ def test_a_gap_that_is_to_stop_the_run_stops_it_when_the_sink_returns() -> None:
     """H3, D6."""
 
     async def main() -> None:
-        database, healthy, other = filled(), MemoryDestination(), MemoryDestination()
+        database, healthy, other = childless(), MemoryDestination(), MemoryDestination()
         moody = Moody(other)
         running = make(
             database,
@@ -310,7 +294,7 @@ def test_a_stop_ends_within_its_bound_however_many_sinks_hang(count: int) -> Non
     """R2: they are drained, released and closed side by side."""
 
     async def main() -> None:
-        database = filled()
+        database = childless()
         sinks = [Moody(MemoryDestination()) for _ in range(count)]
         running = make(database, *sinks)
         task = asyncio.create_task(running.run())
@@ -341,7 +325,7 @@ def test_a_confirmation_that_fails_is_tried_again() -> None:
     """R1: and where the run ends before, the changes come again."""
 
     async def main() -> None:
-        database, destination = filled(), MemoryDestination()
+        database, destination = childless(), MemoryDestination()
         capture = Refusing(database)
         running = make(database, MemorySink(destination), capture=capture)
         task = asyncio.create_task(running.run())
@@ -378,7 +362,7 @@ def test_what_another_run_confirmed_meanwhile_is_a_gap_of_the_sinks_that_it_did_
     """D5, H3: the new sink's lease is free, the stream is not, and it moves."""
 
     async def main() -> None:
-        database, first, second = filled(), MemoryDestination(), MemoryDestination()
+        database, first, second = childless(), MemoryDestination(), MemoryDestination()
         slot = asyncio.Lock()
         older = make(database, MemorySink(first), capture=Shared(database, slot))
         running = asyncio.create_task(older.run())
@@ -413,7 +397,7 @@ def test_what_someone_has_to_mend_ends_the_run_at_once() -> None:
     """D2: in any lane."""
 
     async def main() -> None:
-        database, healthy = filled(), MemoryDestination()
+        database, healthy = childless(), MemoryDestination()
         running = make(database, MemorySink(healthy), Losing(MemoryDestination()))
         with pytest.raises(SinkFatal, match="correct the password"):
             await running.run()
@@ -427,7 +411,7 @@ def test_sinks_that_come_and_go_converge(seed: int) -> None:
 
     async def main() -> None:
         random = Random(seed)
-        database = filled()
+        database = childless()
         destinations = [MemoryDestination(), MemoryDestination()]
         sinks = [Moody(destination) for destination in destinations]
         for sink in sinks:
@@ -473,7 +457,7 @@ def test_a_lane_joins_between_two_commits() -> None:
     """C10, D6: a commit that is on its way is not taken for one that it gets whole."""
 
     async def main() -> None:
-        database, told = filled(), Told()
+        database, told = childless(), Told()
         destinations = [MemoryDestination(), MemoryDestination()]
         slow, away = (Moody(destination) for destination in destinations)
         running = make(
@@ -536,7 +520,7 @@ def test_whether_the_source_is_there_is_told_while_it_lasts() -> None:
     """R1: from the failure until something comes again, and no longer."""
 
     async def main() -> None:
-        database, heard = filled(), Heard()
+        database, heard = childless(), Heard()
         capture = Broken(database)
         running = make(database, MemorySink(MemoryDestination()), capture=capture, observer=heard)
         task = asyncio.create_task(running.run())

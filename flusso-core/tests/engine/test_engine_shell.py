@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from random import Random
 from typing import Any
@@ -41,21 +41,12 @@ from flusso_core.testing import (
     MemoryDatabase,
     MemoryDestination,
     MemorySink,
-    run_in_virtual_time,
 )
 from flusso_core.testing.database import ROOT
 
+from .running import filled, until, virtual
+
 DRAIN = 10.0
-
-
-def filled(parents: int = 20) -> MemoryDatabase:
-    database = MemoryDatabase()
-    for number in range(parents):
-        database.commit(
-            database.put_parent(f"p{number:03}", f"name {number}"),
-            database.put_child(f"c{number:03}", f"p{number:03}"),
-        )
-    return database
 
 
 def make(
@@ -76,13 +67,6 @@ def make(
 
 def small_queue(_: str) -> MemoryQueue:
     return MemoryQueue(20)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 600.0) -> None:
-    """Wait, in virtual time, for a condition."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def now() -> float:
@@ -107,10 +91,6 @@ async def ended(task: asyncio.Task[None]) -> None:
     """The run has ended, and left no task behind."""
     await task
     assert len(asyncio.all_tasks()) == 1
-
-
-def virtual(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    run_in_virtual_time(main(), seconds=7200.0)
 
 
 class Hanging(MemorySink):
