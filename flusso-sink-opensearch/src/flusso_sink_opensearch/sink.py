@@ -270,9 +270,7 @@ class OpenSearchSink(Sink):
         url = self._connection.url
         if outcome.missing:
             document, reason = outcome.missing[0]
-            where = (document.id.index, document.id.generation)
-            name = self._data[where]
-            await self._raise_for_missing(where, reason)
+            await self._raise_for_missing((document.id.index, document.id.generation), reason)
         if outcome.forbidden:
             document, reason = outcome.forbidden[0]
             name = self._data[document.id.index, document.id.generation]
