@@ -227,7 +227,7 @@ def test_what_is_asked_for_ends_with_the_run(
         asking = asyncio.create_task(ask(running, "parents"))
         await asyncio.sleep(1)
         task.cancel() if kill else running.stop()
-        with pytest.raises(EngineError, match="no run has noted down"):
+        with pytest.raises(EngineError, match="is not noted down"):
             await asking
         await asyncio.wait([task])
         down = False
@@ -260,7 +260,7 @@ def test_a_reindex_behind_a_truncate_that_a_stop_cuts_short() -> None:
         asking = asyncio.create_task(running.reindex("parents"))
         await asyncio.sleep(1)
         running.stop()
-        with pytest.raises(EngineError, match="no run has noted down"):
+        with pytest.raises(EngineError, match="is not noted down"):
             await asking
         await task
         await make(database, MemorySink(destination)).run(once=True)

@@ -284,3 +284,26 @@ def test_a_builder_that_resolves_what_has_stopped_ends_the_run() -> None:
             await make(database, destination, builder=builder).run()
 
     virtual(main)
+
+
+@pytest.mark.parametrize("request_", ["page", "build"])
+def test_an_index_that_stops_while_documents_are_built_anew_is_named(request_: str) -> None:
+    """C14: what it is owed is void, but nobody is told that it landed."""
+
+    async def main() -> None:
+        database, destination = childless(), MemoryDestination()
+        builder = TwoIndexes(database)
+        engine = make(database, destination, builder=builder)
+        task = asyncio.create_task(engine.run())
+        await until(lambda: destination.serving == {GOOD: 1, BAD: 1})
+        builder.failing = {request_}
+        keys: Sequence[Key] = [(key,) for key in database.parents]
+        with pytest.raises(EngineError, match=REASON):
+            await engine.rebuild(BAD, keys)
+        with pytest.raises(EngineError, match=REASON):
+            await engine.rebuild(BAD, keys)
+        await engine.rebuild(GOOD, keys)
+        engine.stop()
+        await task
+
+    virtual(main)

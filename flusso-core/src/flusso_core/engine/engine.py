@@ -27,7 +27,7 @@ from flusso_core.interfaces import (
     Queue,
     Sink,
 )
-from flusso_core.model import UnfitIndex
+from flusso_core.model import Key, UnfitIndex
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
@@ -181,15 +181,49 @@ class Engine:
         for lane in self._lanes_with(index):
             await lane.reindex(index, keep=keep_old)
 
+    async def rebuild(self, index: str, documents: Sequence[Key | str]) -> None:
+        """Build documents of an index anew from the current rows, and write or delete them.
+
+        What is right already is written again and stays right, so that it does no harm to name
+        too many. They are marked a piece at a time, as the bounds allow, in every generation
+        that gets changes, also while one is being filled. Call it while `run` runs.
+
+        It returns when each of them has landed at every sink that is up, or was refused and is
+        in that one's quarantine. A generation that is dropped meanwhile owes nothing more.
+
+        Args:
+            index: the logical name.
+            documents: by their keys, as the source spells them, or by their ids as text. One
+                that no row has (any more) is deleted. A long id that is a digest tells no key:
+                it is deleted where no row has it, and is left as it is otherwise.
+
+        Raises:
+            EngineError: nothing runs, there is no such index, or not all of it has landed: the
+                run or a sink's part in it has ended meanwhile, or the index has stopped. What
+                has landed by then is right; ask again for all of them.
+        """
+        lanes = self._lanes_with(index)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for lane in lanes:
+                    tasks.create_task(lane.rebuild(index, documents))
+        except ExceptionGroup as group:
+            error = first_leaf(group)
+            raise error from error.__cause__
+        self._require_served(index)
+
     def _lanes_with(self, index: str) -> Sequence[Lane]:
         if index not in self._builder.mappings():
             raise EngineError(f"there is no index {index!r}")
-        if index in self._stopped:
-            raise EngineError(f"index {index} has stopped: {self._stopped[index]}")
+        self._require_served(index)
         lanes = self._lanes
         if not lanes or self._stop.is_set():
             raise EngineError("nothing runs that could read its rows")
         return lanes
+
+    def _require_served(self, index: str) -> None:
+        if index in self._stopped:
+            raise EngineError(f"index {index} has stopped: {self._stopped[index]}")
 
     async def _run(self, *, once: bool, backfill_only: bool) -> None:
         async with asyncio.TaskGroup() as tasks:

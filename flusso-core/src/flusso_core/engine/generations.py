@@ -274,8 +274,12 @@ class Generations:
             for target in targets:
                 self._fill_if_needed(target)
 
-    async def obey(self, work: Coroutine[Any, Any, None]) -> None:
+    async def obey(self, work: Coroutine[Any, Any, None], *, failure: str) -> None:
         """Do what was asked for from outside, within the run: it goes on without who asked.
+
+        Args:
+            work: what was asked for.
+            failure: what is not true when the run ends before it is done.
 
         Raises:
             EngineError: the run has ended before it was done, or has not begun.
@@ -288,9 +292,7 @@ class Generations:
         if task is not None:
             await asyncio.wait([task])
         if task is None or task.cancelled():
-            raise EngineError(
-                "no run has noted down what was asked for: it ended, or had not begun"
-            )
+            raise EngineError(f"{failure}: the run of this sink has ended, or had not begun")
         task.result()
 
     async def reindex(self, index: str, *, keep: bool) -> None:

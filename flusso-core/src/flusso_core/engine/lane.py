@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from flusso_core.engine.generations import Generations
 from flusso_core.engine.ledger import Debtor, Ledger, Target
 from flusso_core.engine.payments import Payments
 from flusso_core.engine.planner import Source
+from flusso_core.engine.rebuilder import Rebuilder
 from flusso_core.engine.records import Records
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.room import Room
@@ -27,6 +28,7 @@ from flusso_core.errors import EngineError, GenerationLost, SchemaMismatch, Sink
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
 from flusso_core.model import (
     ChangeBatch,
+    Key,
     Position,
     RootTruncated,
     StateRecord,
@@ -41,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 _STORE_SECONDS = 1.0
 """State records are stored this often while something moves: it is what a restart repeats."""
+
+_NOT_NOTED = "what was asked for is not noted down"
 
 _RECORD_SHARE = 0.3
 """Of the time that a drain may take, this much is kept for storing the records."""
@@ -183,6 +187,17 @@ class Lane:
             skip_backfill=settings.skip_backfill,
             sweep_intervals=settings.sweep_intervals,
         )
+        self._rebuilder = Rebuilder(
+            schemas=self._schemas,
+            live=self._generations.of,
+            ledger=self._ledger,
+            payments=self._payments,
+            admission=self._admission,
+            flights=self._flights,
+            progressed=self._progressed,
+            unfit=self._mismatch,
+            retrier=self._retrier,
+        )
 
         async def source(record: StateRecord | None) -> Source:
             branched = None
@@ -221,11 +236,22 @@ class Lane:
 
     async def sweep(self, index: str, reason: str) -> None:
         """Read all rows of an index again; returns when the destination has the intent."""
-        await self._generations.obey(self._generations.sweep(index, reason))
+        await self._generations.obey(
+            self._generations.sweep(index, reason), failure=f"{self.name}: {_NOT_NOTED}"
+        )
 
     async def reindex(self, index: str, *, keep: bool) -> None:
         """Fill an index anew beside what serves; returns when that has begun."""
-        await self._generations.obey(self._generations.reindex(index, keep=keep))
+        await self._generations.obey(
+            self._generations.reindex(index, keep=keep), failure=f"{self.name}: {_NOT_NOTED}"
+        )
+
+    async def rebuild(self, index: str, documents: Sequence[Key | str]) -> None:
+        """Build these documents anew; returns when all of them have landed, or were refused."""
+        await self._generations.obey(
+            self._rebuilder.rebuild(index, documents),
+            failure=f"{self.name}: not every document of index {index} has been built anew",
+        )
 
     async def seeded(self) -> None:
         """Return when every index has all documents that has not stopped."""
