@@ -109,6 +109,10 @@ def test_help_and_lists_import_no_backend_and_no_driver(args: Sequence[str], sit
     assert not {"fancy_command", "fancy_broken", "fancy_slow"} & modules
 
 
+def test_the_root_help_imports_nothing_that_only_loading_a_plugin_needs(site: Path) -> None:
+    assert not {"packaging", "pluggy"} & imported_by("--help", path=site)
+
+
 def test_help_lists_plugin_commands_by_their_summary_however_broken(site: Path) -> None:
     done = flusso("--help", path=site)
     assert done.returncode == ExitCode.OK
@@ -263,8 +267,12 @@ def failing_with(error: BaseException, *args: str) -> tuple[int, str]:
     def discover(_: object) -> list[type[Info]]:
         return [Info]
 
+    def summaries(_: object) -> dict[str, str]:
+        return {Info.name: Info.summary}
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flusso_core.cli.app.discover", discover)
+        patch.setattr("flusso_core.cli.app.summaries", summaries)
         patch.setattr("flusso_core.plugins.load_command", loaded)
         result = CliRunner().invoke(app, [*args, "failing"])
     assert result.stdout == ""

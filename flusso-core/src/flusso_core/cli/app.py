@@ -15,8 +15,7 @@ from click.shell_completion import CompletionItem
 from flusso_core.cli.exits import ExitCode
 from flusso_core.cli.failures import report
 from flusso_core.cli.options import Session, verbosity
-from flusso_core.plugins.cures import not_found
-from flusso_core.plugins.discovery import Kind, core_version, discover
+from flusso_core.plugins.discovery import Kind, core_version, discover, summaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,8 @@ class App(click.Group):
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             known = self.list_commands(ctx)
             if name not in known:
+                from flusso_core.plugins.cures import not_found
+
                 ctx.fail(str(not_found(name, [Kind.COMMAND], known)))
         return super().resolve_command(ctx, args)
 
@@ -142,8 +143,8 @@ class App(click.Group):
 
 def _help_lines() -> dict[str, str]:
     """Every command's name and its line in the help. flusso's own names win."""
-    plugins = {info.name: info.summary for info in discover(Kind.COMMAND)}
-    return plugins | {name: command.help for name, command in COMMANDS.items()}
+    own = {name: command.help for name, command in COMMANDS.items()}
+    return {**summaries(Kind.COMMAND), **own}
 
 
 def _silence(stream: Any) -> None:

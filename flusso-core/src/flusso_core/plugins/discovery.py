@@ -7,15 +7,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import importlib_metadata
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 logger = logging.getLogger(__name__)
 
 CORE = "flusso-core"
+
+_Read = TypeVar("_Read")
 
 
 # What is used of importlib_metadata's classes, which are only partly typed.
@@ -110,16 +113,33 @@ def discover(kind: Kind | None = None) -> Sequence[PluginInfo]:
     distribution whose metadata cannot be read is left out with a warning in the log.
     """
     kinds = tuple(Kind) if kind is None else (kind,)
-    found: list[PluginInfo] = []
+    found = _read(kinds, _plugins_of)
+    order = list(Kind)
+    found.sort(key=lambda info: (order.index(info.kind), info.name, info.distribution))
+    return found
+
+
+def summaries(kind: Kind) -> Mapping[str, str]:
+    """The names of the installed plugins of one kind, each with its distribution's description.
+
+    It looks at no version, so it costs a fraction of `discover`: it is what `--help` waits for.
+    """
+    return dict(_read((kind,), _summaries_of))
+
+
+def _read(
+    kinds: Sequence[Kind],
+    read: Callable[[_Distribution, Sequence[Kind]], Iterator[_Read]],
+) -> list[_Read]:
+    """What `read` makes of each distribution that has plugins of these kinds."""
+    found: list[_Read] = []
     for name in sorted(_candidates(kinds)):
         try:
             # Of several copies on the path, this is the one that an import would find as well.
-            found.extend(_plugins_of(_distribution(name), kinds))
+            found.extend(read(_distribution(name), kinds))
         except Exception:  # metadata of strangers: whatever is wrong with it stays with it
             logger.warning("the metadata of the distribution %s cannot be read", name)
             logger.debug("it fails like this:", exc_info=True)
-    order = list(Kind)
-    found.sort(key=lambda info: (order.index(info.kind), info.name, info.distribution))
     return found
 
 
@@ -162,7 +182,18 @@ def _plugins_of(distribution: _Distribution, kinds: Sequence[Kind]) -> Iterator[
             )
 
 
+def _summaries_of(distribution: _Distribution, kinds: Sequence[Kind]) -> Iterator[tuple[str, str]]:
+    groups = {kind.group for kind in kinds}
+    for entry_point in distribution.entry_points:
+        if entry_point.group in groups:
+            yield entry_point.name, distribution.metadata.get("Summary") or ""
+
+
 def _core_range(distribution: _Distribution) -> SpecifierSet:
+    # `flusso --help` needs no versions, and this import would be a fifth of its time.
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.specifiers import SpecifierSet
+
     combined = SpecifierSet()
     for line in distribution.requires or ():
         try:
