@@ -33,6 +33,7 @@ from flusso_core.model import (
     Removal,
     RootTruncated,
     StateRecord,
+    StoredDocument,
     StreamIdentity,
     SweepNeeded,
     UnfitIndex,
@@ -341,6 +342,8 @@ class SinkCapabilities:
         flushes_in_flight: how many flushes may run at once.
         max_documents: most documents in one flush.
         max_bytes: most bytes of bodies in one flush, except that one document always fits.
+        read_back: it gives documents back by their ids (`documents`), so that they can be
+            compared with the source. The engine itself does not need it.
     """
 
     records: bool
@@ -348,6 +351,7 @@ class SinkCapabilities:
     flushes_in_flight: int = 1
     max_documents: int = 1000
     max_bytes: int = 10 * 1024 * 1024
+    read_back: bool = False
 
 
 class Sink(Edge):
@@ -408,12 +412,33 @@ class Sink(Edge):
         """Stream the `_id`s of a generation's documents, in chunks, in no order.
 
         Documents that are written or deleted meanwhile may come or not; all others come. Nothing
-        comes without `records`, and every sink that has them overrides this.
+        comes without `records`, and every sink that has them overrides this. Needs no lease:
+        another run may be writing.
         """
         del mapping, generation
         nothing: Sequence[Sequence[str]] = ()
         for ids in nothing:
             yield ids
+
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        """Read documents of a generation back by their `_id`s, in chunks, in no order.
+
+        Each id comes exactly once; one that has no document comes with no body. Whatever was
+        durable when it was asked is there, whether searches see it yet or not. Nothing comes
+        without `read_back`, and every sink that has it overrides this. Needs no lease: another
+        run may be writing.
+
+        Args:
+            mapping: of the schema that the generation's documents are built by.
+            generation: its number.
+            ids: different ones, of as many documents as fit into memory.
+        """
+        del mapping, generation, ids
+        nothing: Sequence[Sequence[StoredDocument]] = ()
+        for documents in nothing:
+            yield documents
 
     @abstractmethod
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:

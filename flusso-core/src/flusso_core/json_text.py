@@ -1,7 +1,8 @@
-"""JSON as text: laid out for people without reading it into numbers, which would change them."""
+"""JSON as text: laid out and compared without reading it into numbers, which would change them."""
 
 from __future__ import annotations
 
+import json
 import re
 
 _LEXEME = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
@@ -40,3 +41,29 @@ def indented(text: str) -> str:
 
 def _new_line(depth: int) -> str:
     return "\n" + "  " * depth
+
+
+class _Literal(str):
+    """A number as it is written; equal to no string."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Literal) and str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def exact_json(text: str | bytes) -> object:
+    """Parse JSON without losing a digit: `0.10` is not `0.1`, and 2⁶³-1 is itself.
+
+    Numbers are equal where they are written alike, and have no other use.
+    """
+    parsed: object = json.loads(text, parse_float=_Literal, parse_int=_Literal)
+    return parsed

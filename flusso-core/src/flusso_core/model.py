@@ -153,6 +153,20 @@ class BuiltDocument(NamedTuple):
     body: bytes | None
 
 
+class StoredDocument(NamedTuple):
+    """What a destination has under an `_id`.
+
+    Attributes:
+        id: the `_id`.
+        body: the document's JSON, every number as it is written there; `None`: there is none.
+        version: of the document; 0 where there is none, or where the destination keeps none.
+    """
+
+    id: str
+    body: bytes | None
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class IndexKeys:
     """Keys of documents of one index that some changes touch."""

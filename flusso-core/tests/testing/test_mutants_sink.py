@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +19,7 @@ from flusso_core.model import (
     IndexMapping,
     Rejection,
     StateRecord,
+    StoredDocument,
     document_id_text,
 )
 from flusso_core.testing import MemorySink
@@ -283,6 +285,66 @@ class ShowsItsPassword(MemorySink):
         return "sink at http://kit:hunter2@127.0.0.1"
 
 
+class ReadsThroughFloats(MemorySink):
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        async for chunk in super().documents(mapping, generation, ids):
+            yield [
+                one._replace(body=one.body and json.dumps(json.loads(one.body)).encode())
+                for one in chunk
+            ]
+
+
+class TellsOnlyWhatItHas(MemorySink):
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        async for chunk in super().documents(mapping, generation, ids):
+            yield [one for one in chunk if one.body is not None]
+
+
+class ReadsAnyGeneration(MemorySink):
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        newest = max(number for _, number in self._destination.generations)
+        absent: set[str] = set()
+        async for chunk in super().documents(mapping, generation, ids):
+            absent |= {one.id for one in chunk if one.body is None}
+            yield [one for one in chunk if one.body is not None]
+        async for chunk in super().documents(mapping, newest, sorted(absent)):
+            yield chunk
+
+
+class HidesVersions(MemorySink):
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        async for chunk in super().documents(mapping, generation, ids):
+            yield [one._replace(version=0) for one in chunk]
+
+
+class ReadsOnlyAsTheWriter(MemorySink):
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        if (mapping.index, generation) not in self._begun:
+            raise SinkFatal("it was not begun")
+        async for chunk in super().documents(mapping, generation, ids):
+            yield chunk
+
+
+class ListsOnlyAsTheWriter(MemorySink):
+    async def document_ids(
+        self, mapping: IndexMapping, generation: int
+    ) -> AsyncGenerator[Sequence[str], None]:
+        if (mapping.index, generation) not in self._begun:
+            raise SinkFatal("it was not begun")
+        async for chunk in super().document_ids(mapping, generation):
+            yield chunk
+
+
 def bench(make: type[MemorySink]) -> MemorySinkBench:
     made = MemorySinkBench(make)
     made.secrets = ("hunter2",)
@@ -358,6 +420,7 @@ MUTANTS = {
             "test_a_tombstone_deletes",
             "test_a_caught_up_flush_is_searchable_at_once",
             "test_a_delete_is_remembered",
+            "test_documents_are_read_back_as_they_are",
             "test_every_document_is_told_by_its_id",
             "test_keys_of_any_spelling_become_ids",
         ),
@@ -365,6 +428,9 @@ MUTANTS = {
             AnswersBeforeItHasWritten,
             "answers before it has written",
             "test_a_flushed_document_is_durable",
+            "test_a_version_tells_whether_a_document_was_written",
+            "test_another_process_reads_while_one_writes",
+            "test_documents_are_read_back_as_they_are",
             "test_every_document_is_told_by_its_id",
             *EVERY_READ_BACK,
         ),
@@ -379,7 +445,12 @@ MUTANTS = {
             "fails when a document is delivered again",
             "test_a_redelivered_document_changes_nothing",
         ),
-        mutant(RoundsNumbers, "rounds 64-bit integers", "test_documents_arrive_as_they_were_given"),
+        mutant(
+            RoundsNumbers,
+            "rounds 64-bit integers",
+            "test_documents_arrive_as_they_were_given",
+            "test_documents_are_read_back_as_they_are",
+        ),
         mutant(
             CreatesOnWrite,
             "makes an index by writing to it",
@@ -454,6 +525,36 @@ MUTANTS = {
             ClaimsNoBounds,
             "declares a flush of no bytes",
             "test_capabilities_are_known_before_it_is_open",
+        ),
+        mutant(
+            ReadsThroughFloats,
+            "reads numbers back as floats",
+            "test_documents_are_read_back_as_they_are",
+        ),
+        mutant(
+            TellsOnlyWhatItHas,
+            "says nothing of ids that have no document",
+            "test_documents_are_read_back_as_they_are",
+        ),
+        mutant(
+            ReadsAnyGeneration,
+            "reads documents of another generation",
+            "test_documents_are_read_back_as_they_are",
+        ),
+        mutant(
+            HidesVersions,
+            "reads documents back without their versions",
+            "test_a_version_tells_whether_a_document_was_written",
+        ),
+        mutant(
+            ReadsOnlyAsTheWriter,
+            "gives documents to the writer alone",
+            "test_another_process_reads_while_one_writes",
+        ),
+        mutant(
+            ListsOnlyAsTheWriter,
+            "lists ids to the writer alone",
+            "test_another_process_reads_while_one_writes",
         ),
         mutant(ShowsItsPassword, "shows a password", "test_no_secret_shows"),
     )

@@ -35,6 +35,11 @@ _REASON_LIMIT = 2000
 """Characters of the server's own words that a message keeps."""
 
 
+_TEXT_HEADER = "x-flusso-answer"
+AS_TEXT: Mapping[str, str] = {_TEXT_HEADER: "text"}
+"""Headers of a request whose answer is to come as text, not parsed. They are not sent."""
+
+
 class SinkTimedOut(SinkUnavailable):
     """The cluster did not answer in time; what it made of the request is unknown."""
 
@@ -91,6 +96,11 @@ class _Connection(AIOHttpConnection):
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send a request and return status, headers and body of the answer."""
+        if headers and _TEXT_HEADER in headers:
+            headers = {name: text for name, text in headers.items() if name != _TEXT_HEADER}
+            answer = await self.perform_request(method, url, params, body, timeout, ignore, headers)
+            # What the transport parses it by.
+            return answer[0], {"content-type": "text/plain"}, answer[2]
         if self._signer is not None:
             query = f"?{urlencode(params)}" if params else ""
             target = f"{self.host}{self.url_prefix}{url}{query}"

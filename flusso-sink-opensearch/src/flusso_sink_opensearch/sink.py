@@ -20,6 +20,7 @@ from flusso_core.model import (
     Rejection,
     Severity,
     StateRecord,
+    StoredDocument,
 )
 from flusso_sink_opensearch.bulk import (
     ACTION_BYTES,
@@ -36,6 +37,7 @@ from flusso_sink_opensearch.indexes import Indexes
 from flusso_sink_opensearch.naming import Names, write_alias
 from flusso_sink_opensearch.options import MissingIndexPolicy
 from flusso_sink_opensearch.quarantine import Quarantine
+from flusso_sink_opensearch.reading import MissingIndex, read_documents
 from flusso_sink_opensearch.settings import gc_deletes_seconds
 from flusso_sink_opensearch.signing import AWS_SERVICE, AwsSigner, load_signer
 from flusso_sink_opensearch.state import Meta, StoredRecord, taken_over
@@ -65,6 +67,7 @@ class OpenSearchSink(Sink):
             flushes_in_flight=MOST_IN_FLIGHT,
             max_documents=options.batch_size,
             max_bytes=options.max_bytes - overhead,
+            read_back=True,
         )
         self._parts: _Parts | None = None
         self._targets: dict[GenerationKey, BulkTarget] = {}
@@ -182,13 +185,29 @@ class OpenSearchSink(Sink):
         Raises:
             GenerationLost: its index was deleted or closed.
         """
-        where = (mapping.index, generation)
-        name = self._data[where]
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
         if not await self._open.indexes.is_open(name):
-            await self._raise_for_missing(where, "there are no documents to list")
+            self._raise_lost((mapping.index, generation), name, "there are no documents to list")
         async with aclosing(self._open.indexes.ids(name)) as found:
             async for ids in found:
                 yield ids
+
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        """What is under the ids, every digit of it, as soon as it is durable.
+
+        Raises:
+            GenerationLost: its index was deleted or closed.
+        """
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        for at in range(0, len(ids), self._options.batch_size):
+            chunk = ids[at : at + self._options.batch_size]
+            try:
+                found = await read_documents(self._open.cluster, name, chunk)
+            except MissingIndex as missing:
+                self._raise_lost((mapping.index, generation), name, str(missing))
+            yield found
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         """Write the documents in as few bulk requests as the bounds allow, one after another."""
@@ -290,10 +309,14 @@ class OpenSearchSink(Sink):
 
     async def _raise_for_missing(self, where: GenerationKey, reason: str) -> NoReturn:
         """Raise for a generation whose index or alias is not there, or is closed."""
-        name, url = self._data[where], self._connection.url
+        name = self._data[where]
         if await self._open.indexes.is_open(name):
             raise SinkFatal(taken_over(self._open.cluster, self._names))
-        what = f"the index {name} at {url} was deleted or closed under a running flusso"
+        self._raise_lost(where, name, reason)
+
+    def _raise_lost(self, where: GenerationKey, name: str, reason: str) -> NoReturn:
+        """Raise for an index that is not there, or is closed, by the policy."""
+        what = f"the index {name} at {self._connection.url} was deleted or closed"
         if self._options.on_missing_index is MissingIndexPolicy.RESEED:
             index, number = where
             msg = f"{what}; it is filled afresh: {reason}"

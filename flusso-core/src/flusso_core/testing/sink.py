@@ -18,6 +18,7 @@ from flusso_core.model import (
     IndexMapping,
     Rejection,
     StateRecord,
+    StoredDocument,
     document_id_text,
 )
 
@@ -106,7 +107,8 @@ class MemorySink(Sink):
         destination: what is written to; share it between runs to play a restart.
         fault: called before each flush applies, between two documents of it and after (`"before"`,
             `"part"`, `"after"`), and before each other request (`"acquire"`, `"records"`,
-            `"generation"`, `"ids"`, `"quarantine"`); may raise, `AppliedLater` before a flush too.
+            `"generation"`, `"ids"`, `"documents"`, `"quarantine"`); may raise, `AppliedLater`
+            before a flush too.
         refuse: ids of documents that are refused for good.
         refuses: whether a document is refused for good.
         throttle: ids of documents that are refused for now while it returns true for them.
@@ -139,6 +141,7 @@ class MemorySink(Sink):
             flushes_in_flight=flushes_in_flight,
             max_documents=max_documents,
             max_bytes=1 << 20,
+            read_back=True,
         )
         self._epoch = 0
         self._flying: set[DocumentId] = set()
@@ -237,6 +240,18 @@ class MemorySink(Sink):
             await self._pause()
             yield ids[at : at + self._capabilities.max_documents]
 
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        """What is there under the ids, a few at a time."""
+        self._check_there(mapping.index, generation)
+        for at in range(0, len(ids), self._capabilities.max_documents):
+            self._fault("documents")
+            await self._pause()
+            stored = self._destination.generations.get((mapping.index, generation), {})
+            chunk = ids[at : at + self._capabilities.max_documents]
+            yield [_read(text, stored.get(text)) for text in chunk]
+
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         """Apply the documents, with faults before and after, and check the engine's promise."""
         ids = {document.id for document in documents}
@@ -291,6 +306,12 @@ class MemorySink(Sink):
     def _check_writer(self) -> None:
         if self._destination.epoch != self._epoch:
             raise SinkFatal("another run has taken over")
+
+
+def _read(text: str, stored: _Stored | None) -> StoredDocument:
+    if stored is None or stored.body is None:
+        return StoredDocument(text, None, 0)
+    return StoredDocument(text, stored.body, stored.version)
 
 
 def _is_json(body: bytes | None) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -26,11 +26,13 @@ from flusso_core import (
     SinkFatal,
     SinkUnavailable,
     StateRecord,
+    StoredDocument,
     document_id_text,
 )
 
 T = TypeVar("T")
 RECORD = TypeAdapter(StateRecord)
+CHUNK = 500
 
 TABLES = """
 PRAGMA journal_mode = WAL;
@@ -64,8 +66,8 @@ class SqliteSink(Sink):
 
     @property
     def capabilities(self) -> SinkCapabilities:
-        """Records and versions, one flush at a time."""
-        return SinkCapabilities(records=True, versions=True)
+        """Records and versions, one flush at a time, and documents can be read back."""
+        return SinkCapabilities(records=True, versions=True, read_back=True)
 
     async def open(self) -> None:
         """Make the tables, unless they are there."""
@@ -185,7 +187,7 @@ class SqliteSink(Sink):
         """Page by page, in their order."""
         statement = (
             "SELECT id FROM documents WHERE index_name = ? AND generation = ? AND id > ? "
-            "AND body NOT NULL ORDER BY id LIMIT 1000"
+            f"AND body NOT NULL ORDER BY id LIMIT {CHUNK}"
         )
         last = ""
         while True:
@@ -195,6 +197,21 @@ class SqliteSink(Sink):
                 return
             yield [row[0] for row in rows]
             last = rows[-1][0]
+
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        """As they are in the file, a chunk of ids at a time."""
+        for at in range(0, len(ids), CHUNK):
+            chunk = ids[at : at + CHUNK]
+            statement = (
+                "SELECT id, body, version FROM documents WHERE index_name = ? AND generation = ? "
+                f"AND body NOT NULL AND id IN ({', '.join('?' * len(chunk))})"
+            )
+            where = (mapping.index, generation, *chunk)
+            rows = await self._run(partial(_rows, statement, where))
+            found = {row[0]: StoredDocument(row[0], row[1].encode(), row[2]) for row in rows}
+            yield [found.get(one, StoredDocument(one, None, 0)) for one in chunk]
 
     # Documents.
 
@@ -220,7 +237,7 @@ class SqliteSink(Sink):
 
 def _rows(
     statement: str, values: Sequence[str | int], db: sqlite3.Connection
-) -> Sequence[tuple[str]]:
+) -> Sequence[tuple[Any, ...]]:
     return db.execute(statement, values).fetchall()
 
 

@@ -4,9 +4,9 @@ An author subclasses one, gives a `bench` that makes the backend and looks at wh
 it, and runs pytest. It needs the extra `flusso-core[testing]`.
 """
 
+from flusso_core.json_text import exact_json
 from flusso_core.testing.conformance.promise import BrokenPromise, Impossible
 from flusso_core.testing.conformance.queue import QueueBench, QueueConformance
-from flusso_core.testing.conformance.samples import exact_json
 from flusso_core.testing.conformance.sink import SinkBench, SinkConformance
 from flusso_core.testing.conformance.source import (
     CHILDREN,

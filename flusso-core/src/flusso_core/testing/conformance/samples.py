@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from flusso_core.json_text import exact_json
 from flusso_core.model import (
     Document,
     DocumentId,
@@ -47,32 +48,6 @@ OTHER = IndexMapping("kit_other", "0c0ffee2", (MappedField("name", FieldType.KEY
 """A second index, which what happens to the first must not touch."""
 
 STREAM = StreamIdentity("7301", "kit", "flusso", "1")
-
-
-def exact_json(text: str | bytes) -> object:
-    """Parse JSON without losing a digit: `0.10` is not `0.1`, and 2⁶³-1 is itself.
-
-    A read-back returns documents as this gives them.
-    """
-    parsed: object = json.loads(text, parse_float=_Literal, parse_int=_Literal)
-    return parsed
-
-
-class _Literal(str):
-    """A number as it is written; equal to no string."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Literal) and str.__eq__(self, other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def upsert(

@@ -5,11 +5,12 @@ from flusso_core.testing.conformance.sink.documents import DocumentChecks
 from flusso_core.testing.conformance.sink.generations import GenerationChecks
 from flusso_core.testing.conformance.sink.life import LifeChecks
 from flusso_core.testing.conformance.sink.memory import MemoryChecks
+from flusso_core.testing.conformance.sink.reading import ReadingChecks
 
 __all__ = ["SinkBench", "SinkConformance"]
 
 
-class SinkConformance(DocumentChecks, GenerationChecks, MemoryChecks, LifeChecks):
+class SinkConformance(DocumentChecks, GenerationChecks, MemoryChecks, ReadingChecks, LifeChecks):
     """Everything that the engine relies on in a sink.
 
     Subclass it and give a fixture `bench` that returns a `SinkBench` on an empty destination:
