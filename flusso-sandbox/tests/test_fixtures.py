@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flusso_sandbox import OpenSearchEndpoint, PostgresEndpoint, SandboxError
+from flusso_sandbox import MariaDBEndpoint, OpenSearchEndpoint, PostgresEndpoint, SandboxError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +25,29 @@ def test_two(postgres_database):
 """
 
 
-def run_pytest(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_it.py").write_text(USES)
+USES_MARIADB = """
+import pymysql
+from urllib.parse import unquote, urlsplit
+
+def create_table(url):
+    one = urlsplit(url)
+    assert one.port == {port}
+    with pymysql.connect(
+        host=one.hostname, port=one.port, user=one.username, password=unquote(one.password),
+        database=one.path[1:],
+    ) as connection:
+        connection.cursor().execute("CREATE TABLE t (n int)")
+
+def test_one(mariadb_database):
+    create_table(mariadb_database)
+
+def test_two(mariadb_database):
+    create_table(mariadb_database)
+"""
+
+
+def run_pytest(folder: Path, uses: str, **env: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(uses)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider", "."],
         cwd=folder,
@@ -41,7 +62,7 @@ def run_pytest(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
 def test_loading_the_plugin_imports_no_driver() -> None:
     script = (
         "import sys, flusso_sandbox.pytest_plugin;"
-        "print({'psycopg', 'rich', 'requests', 'flusso_core'} & set(sys.modules))"
+        "print({'psycopg', 'pymysql', 'rich', 'requests', 'flusso_core'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert result.stdout.decode().strip() == "set()"
@@ -51,13 +72,22 @@ def test_loading_the_plugin_imports_no_driver() -> None:
 def test_each_test_has_a_database_of_its_own_on_the_server_that_is_named(
     postgres_server: PostgresEndpoint, tmp_path: Path
 ) -> None:
-    result = run_pytest(tmp_path, FLUSSO_TEST_POSTGRES_URL=postgres_server.url())
+    result = run_pytest(tmp_path, USES, FLUSSO_TEST_POSTGRES_URL=postgres_server.url())
+    assert "2 passed" in result.stdout, result.stdout
+
+
+@pytest.mark.integration
+def test_each_test_has_a_mariadb_database_of_its_own(
+    mariadb_server: MariaDBEndpoint, tmp_path: Path
+) -> None:
+    uses = USES_MARIADB.format(port=mariadb_server.port)
+    result = run_pytest(tmp_path, uses, FLUSSO_TEST_MARIADB_URL=mariadb_server.url())
     assert "2 passed" in result.stdout, result.stdout
 
 
 def test_a_server_that_does_not_answer_is_an_error_and_no_skip(tmp_path: Path) -> None:
     url = "postgresql://postgres:secret@127.0.0.1:9/postgres"
-    result = run_pytest(tmp_path, FLUSSO_TEST_POSTGRES_URL=url)
+    result = run_pytest(tmp_path, USES, FLUSSO_TEST_POSTGRES_URL=url)
     assert "2 errors" in result.stdout
     assert "skipped" not in result.stdout
 
@@ -80,18 +110,28 @@ def test_a_postgres_url_is_read_and_written_alike(url: str, endpoint: PostgresEn
     assert endpoint.url() == url
 
 
+def test_a_mariadb_url_is_read_and_written_alike() -> None:
+    endpoint = MariaDBEndpoint("db", 3307, "us er", "p@ss")
+    assert MariaDBEndpoint.from_url("mysql://us%20er:p%40ss@db:3307/main") == endpoint
+    assert MariaDBEndpoint.from_url(endpoint.url("other")) == endpoint
+
+
 def test_names_of_databases_are_quoted_in_urls() -> None:
     endpoint = PostgresEndpoint("h", 1, "u", "p")
     assert endpoint.url("a/b ?c") == "postgresql://u:p@h:1/a%2Fb%20%3Fc"
+    url = MariaDBEndpoint("h", 1, "u", "p").url("a/b ?c")
+    assert url == "mariadb+pymysql://u:p@h:1/a%2Fb%20%3Fc?charset=utf8mb4"
 
 
 @pytest.mark.parametrize("url", ["", "host", "http://u:secret@h/d", "postgresql://u:secret@h:x/d"])
 def test_a_wrong_url_is_refused_without_being_shown(url: str) -> None:
-    with pytest.raises(SandboxError) as caught:
-        PostgresEndpoint.from_url(url)
-    assert "secret" not in str(caught.value)
+    for endpoint in (PostgresEndpoint, MariaDBEndpoint):
+        with pytest.raises(SandboxError) as caught:
+            endpoint.from_url(url)
+        assert "secret" not in str(caught.value)
 
 
 def test_no_password_is_shown() -> None:
     assert "secret" not in repr(PostgresEndpoint("h", 1, "u", "secret"))
+    assert "secret" not in repr(MariaDBEndpoint("h", 1, "u", "secret"))
     assert "secret" not in repr(OpenSearchEndpoint("http://u:secret@h:9200"))

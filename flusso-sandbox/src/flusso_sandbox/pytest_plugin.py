@@ -1,9 +1,10 @@
-"""Pytest fixtures that give tests a real Postgres and a real OpenSearch.
+"""Pytest fixtures that give tests a real Postgres, a real MariaDB and a real OpenSearch.
 
 The plugin loads with the distribution. A server starts when the first test asks for it and lives as
 long as the run. A server that cannot be had is an error, never a skip.
 
-- `FLUSSO_TEST_POSTGRES_URL`, `FLUSSO_TEST_OPENSEARCH_URL` name servers that run already.
+- `FLUSSO_TEST_POSTGRES_URL`, `FLUSSO_TEST_MARIADB_URL`, `FLUSSO_TEST_OPENSEARCH_URL` name servers
+  that run already.
 - `FLUSSO_TEST_POSTGRES_VERSION`, `FLUSSO_TEST_OPENSEARCH_VERSION` choose the version to start.
 
 Under pytest-xdist each worker starts its own servers: run tests that need OpenSearch (some 900 MB
@@ -21,7 +22,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flusso_sandbox.endpoints import OpenSearchEndpoint, PostgresEndpoint
+    from flusso_sandbox.endpoints import MariaDBEndpoint, OpenSearchEndpoint, PostgresEndpoint
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +50,31 @@ def postgres_database(postgres_server: PostgresEndpoint) -> Iterator[str]:
         yield url
     finally:
         postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBEndpoint]:
+    """A MariaDB, shared by the whole run."""
+    from flusso_sandbox.endpoints import MariaDBEndpoint
+    from flusso_sandbox.mariadb import MariaDBServer
+
+    url = os.environ.get("FLUSSO_TEST_MARIADB_URL")
+    if url:
+        yield MariaDBEndpoint.from_url(url)
+        return
+    with MariaDBServer() as server:
+        yield server.endpoint
+
+
+@pytest.fixture
+def mariadb_database(mariadb_server: MariaDBEndpoint) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty database for this test alone; dropped afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    url = mariadb_server.create_database(name)
+    try:
+        yield url
+    finally:
+        mariadb_server.drop_database(name)
 
 
 @pytest.fixture(scope="session")
