@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import USERS, Bench, make_sink
 
 from flusso_core.errors import GenerationLost, SinkError, SinkFatal, SinkUnavailable
 from flusso_core.model import StoredDocument
 from flusso_sink_opensearch.reading import MissingIndex, parse_documents
-from flusso_sink_opensearch.sink import OpenSearchSink
+
+if TYPE_CHECKING:
+    from conftest import Bench
 
 SOURCE = '{"id":9007199254740993,"price":0.10,"_source":{"found":[]},"digits":' + "7" * 5000 + "}"
 
@@ -70,12 +72,7 @@ async def test_documents_of_a_deleted_index_are_an_error(
     bench: Bench, policy: str, raised: type[SinkError]
 ) -> None:
     """D1: never read as an index without documents."""
-    sink = make_sink(bench.prefix, url=bench.url, on_missing_index=policy)
-    async with sink:
+    sink = await bench.sink(acquire=False, on_missing_index=policy)
+    async with aclosing(sink.documents(bench.mapping, 1, ["1"])) as chunks:
         with pytest.raises(raised, match="was deleted or closed"):
-            await _read(sink, "1")
-
-
-async def _read(sink: OpenSearchSink, *ids: str) -> list[StoredDocument]:
-    async with aclosing(sink.documents(USERS, 1, ids)) as chunks:
-        return [document async for chunk in chunks for document in chunk]
+            await anext(chunks)
