@@ -31,7 +31,11 @@ class SqliteBench(SourceBench):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        options = {"connection_url": f"sqlite:///{path}", "interval": 0.02}
+        options = {
+            "connection_url": f"sqlite:///{path}",
+            "interval": 0.02,
+            "state": str(path.with_suffix(".state")),
+        }
         self._context = SourceContext(PollingOptions.model_validate(options), (SCHEMA,))
         with self._connect() as connection:
             connection.executescript("PRAGMA journal_mode = WAL;" + TABLES)

@@ -1,43 +1,45 @@
-"""Change capture by comparison: each poll reads the tables and compares with the last picture."""
+"""Change capture by polling: readers find what has changed, the state file keeps it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import ParamSpec
+from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from flusso_core.errors import SourceFatal
+from flusso_core.errors import SourceError, SourceFatal
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, PutBatch
-from flusso_core.model import ChangeBatch, Finding, Position, StreamIdentity, TableName
+from flusso_core.model import ChangeBatch, Finding, Position, StreamIdentity
 from flusso_source_polling import snapshots
 from flusso_source_polling.catalogue import reflect, require, table_names
 from flusso_source_polling.database import Database
 from flusso_source_polling.findings import find_obstacle
 from flusso_source_polling.indexes import watches
 from flusso_source_polling.options import PollingOptions
-from flusso_source_polling.picture import Rows, Watch, differences, take
+from flusso_source_polling.picture import Lens
+from flusso_source_polling.readers import Comparison, Reader
 from flusso_source_polling.snapshots import Shared
+from flusso_source_polling.state import Entry, StateFile
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 PIECE = 1000
 """Changes in a batch at most."""
 
-_WATCH_SECONDS = 1.0
+_LAST = 2**62  # behind every change of a poll
 
 
 class PollingCapture(ChangeCapture):
-    """A stream of the differences between polls.
+    """A stream of what polls find.
 
-    Nothing outlives the process: a run has a stream of its own, and what a destination remembers
-    of an earlier one is a gap. Positions count a run's polls, on from the time at which it began.
+    It goes on where the last run ended: what was found and what is remembered is in the state
+    file. The stream is another one when the file is lost, or is of another database.
     """
 
     def __init__(self, context: SourceContext[PollingOptions]) -> None:
@@ -48,128 +50,145 @@ class PollingCapture(ChangeCapture):
         """
         self._options = context.options
         self._schemas = context.schemas
-        self._run = uuid.uuid4().hex
-        self._number = time.time_ns()
         self._database: Database | None = None
-        self._watches: list[Watch] = []
-        self._picture: dict[TableName, Rows] = {}
+        self._state = StateFile(None)
+        self._readers: list[Reader] = []
         self._version = ""
         self._shared = Shared()
-        self._pending: deque[ChangeBatch] = deque()
-        self._delivered = self._confirmed = self._position()
+        self._polled = self._confirmed = Position(0, "0")
         self._wanted = asyncio.Event()
-        self._polling = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._working = asyncio.Lock()
 
     async def open(self) -> None:
         """Read where the database is; `provision` connects first."""
         self._database = Database(self._options.url())
 
     async def close(self) -> None:
-        """End the snapshot."""
+        """End the snapshot, and let go of the state file."""
         database, self._database = self._database, None
-        self._picture = {}
+        self._readers = []
         if database is not None:
             snapshots.unregister(snapshots.scope(database, self._schemas), self._shared)
-            await asyncio.to_thread(self._shared.close)
+            await asyncio.to_thread(self._end)
 
     async def provision(self, *, temporary: bool) -> None:
-        """Take the first picture; from now on every difference to it is a change. Again, it does
-        nothing.
+        """Go on with the state file, or begin it; from now on every difference is a change.
+        Again, it does nothing.
+
+        Args:
+            temporary: begin afresh, and remember nothing when the process ends.
 
         Raises:
-            SourceUnavailable: the database is not there.
+            SourceUnavailable: the database is not there, or another process has the state file.
             SourceFatal: it cannot be polled, or a schema does not fit its tables.
         """
         database = self._opened()
-        if self._picture:  # another one would forget what has changed since
+        if self._readers:
             return
         snapshots.register(snapshots.scope(database, self._schemas), self._shared)
-        await self._in_thread(self._begin, database)
-        self._delivered = self._confirmed = self._position()
+        self._state = StateFile(None if temporary else Path(self._options.state))
+        self._readers = await self._in_thread(self._begin, database)
+        self._confirmed = _position(await self._in_thread(lambda: self._state.confirmed))
 
     async def identity(self) -> StreamIdentity:
-        """This database, and this run."""
-        return StreamIdentity(self._version, self._opened().name, "polling", self._run)
+        """This database, and this state file."""
+        return StreamIdentity(self._version, self._opened().name, "polling", self._state.stream)
 
     async def confirmed(self) -> Position:
-        """Where this run began, or what has been confirmed since; later than any earlier run."""
+        """Where the stream began, or what has been confirmed since."""
         return self._confirmed
 
     async def head(self) -> Position:
         """A position that the next poll passes, which begins at once."""
-        position = self._position()
+        position = await self._in_thread(self._state.next_position)
         self._wanted.set()
-        return position
+        return _position(position)
 
     async def live(self, start: Position, put: PutBatch) -> None:
-        """Deliver what polls find, one poll an interval, until cancelled."""
+        """Deliver what polls have found and what they find, until cancelled.
+
+        Polls go on while `put` blocks, until the journal holds `max_pending` changes.
+        """
         database = self._opened()
-        while True:
-            # What a cancelled delivery left over comes first.
-            while self._pending:
-                batch = self._pending[0]
-                await self._deliver(batch, put, database)
-                self._pending.popleft()
-                self._delivered = batch.position or self._delivered
-            await self._interval()
-            await self._poll(database)
+        self._shared.when_lost(asyncio.get_running_loop(), self._wanted)
+        polling = asyncio.create_task(self._poll_for_ever(database))
+        delivering = asyncio.create_task(self._deliver_for_ever(start, put))
+        both = (polling, delivering)
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
+        for task in both:
+            if not task.cancelled():
+                task.result()
 
     async def confirm(self, position: Position) -> None:
-        """Remember it, for `lag`."""
+        """Remember it; the state file forgets what it covers with the next poll."""
         self._confirmed = max(self._confirmed, position)
 
     async def wait_visible(self, batch: ChangeBatch) -> None:
-        """What a poll has read is committed, and documents are read from the same snapshot."""
+        """What a poll has read is committed."""
 
     async def wait_settled(self) -> None:
-        """What commits after the first picture is found by the next poll, whenever it began."""
+        """What commits after the tables were first read is found by a later poll, whenever it
+        began.
+        """
 
     async def lag(self) -> int:
-        """Polls whose changes are delivered and not yet confirmed."""
-        return max(0, self._delivered.order - self._confirmed.order)
+        """Changes that are found and not yet confirmed."""
+        return self._state.pending
 
     async def check(self) -> Sequence[Finding]:
         """What keeps the database from being polled; works without `open`."""
         return await asyncio.to_thread(find_obstacle, Database(self._options.url()))
 
-    async def _deliver(self, batch: ChangeBatch, put: PutBatch, database: Database) -> None:
-        """Put a batch. While that blocks, see to it that documents can be built: a snapshot whose
-        connection was lost is replaced by another poll, or the engine would wait for ever.
-        """
-        putting = asyncio.ensure_future(put(batch))
-        try:
-            while not (await asyncio.wait({putting}, timeout=_WATCH_SECONDS))[0]:
-                if self._shared.lost.is_set():
-                    await self._poll(database)
-            putting.result()
-        finally:
-            if not putting.done():
-                putting.cancel()
-                await asyncio.wait({putting})
+    # Delivering
 
-    async def _interval(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._options.interval):
-                await self._wanted.wait()
-        self._wanted.clear()
+    async def _deliver_for_ever(self, start: Position, put: PutBatch) -> None:
+        """Deliver the journal behind `start`, and where there is nothing, how far polls are."""
+        delivered, number = start.order, _LAST
+        while True:
+            self._news.clear()
+            polled = self._polled
+            entries = await asyncio.to_thread(self._state.read, delivered, number, PIECE + 1)
+            if entries:
+                batch = _batch(entries)
+                await put(batch)
+                last = entries[len(batch.changes) - 1]
+                delivered = last.position
+                number = last.number if batch.unfinished else _LAST
+            elif polled.order > delivered:
+                await put(ChangeBatch((), polled, committed_at=time.time()))
+                delivered, number = polled.order, _LAST
+            else:
+                await self._news.wait()
 
-    async def _poll(self, database: Database) -> None:
-        # Before the snapshot: what `head` says while it is being read is behind this poll.
-        position = self._position()
-        await self._in_thread(self._compare, database, position, time.time())
+    # Polling
 
-    async def _in_thread(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    async def _poll_for_ever(self, database: Database) -> None:
+        while True:
+            await self._in_thread(self._poll, database)
+            self._news.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._options.interval):
+                    await self._wanted.wait()
+            self._wanted.clear()
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run it to its end, cancelled or not: a thread cannot be stopped half-way."""
-        async with self._polling:
+        async with self._working:
             running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
             try:
-                await asyncio.shield(running)
+                return await asyncio.shield(running)
             except asyncio.CancelledError:
                 await asyncio.wait({running})
                 raise
 
-    def _begin(self, database: Database) -> None:
-        """Read the catalogue and take the first picture. None of it is a change."""
+    def _begin(self, database: Database) -> list[Reader]:
+        """Read the catalogue, take the state file, and look at the tables for the first time."""
         for finding in find_obstacle(database):
             raise SourceFatal(f"{finding.subject}: {finding.message}; {finding.cure}")
         dialect = database.dialect
@@ -178,41 +197,81 @@ class PollingCapture(ChangeCapture):
             tables = reflect(connection, dialect, names)
             for schema in self._schemas:
                 require(tables, table_names([schema]), schema.origin or f"index {schema.index!r}")
-            self._watches = watches(self._schemas, tables, dialect)
+            watched = watches(self._schemas, tables, dialect)
             self._version = dialect.version(connection)
-        self._picture = self._look(database)
-
-    def _compare(self, database: Database, position: Position, began: float) -> None:
-        before, self._picture = self._picture, self._look(database)
-        changes = [
-            change
-            for watch in self._watches
-            for change in differences(
-                watch, before[watch.table.name], self._picture[watch.table.name]
-            )
+        readers: list[Reader] = [
+            Comparison(watch, Lens(watch, dialect), self._options.page_size) for watch in watched
         ]
-        pieces = [changes[at : at + PIECE] for at in range(0, len(changes), PIECE)] or [[]]
-        for piece in pieces[:-1]:
-            self._pending.append(ChangeBatch(piece, None, committed_at=began, unfinished=True))
-        self._pending.append(ChangeBatch(pieces[-1], position, committed_at=began))
+        self._state.open(f"{self._version} {database.name}")
+        try:
+            self._state.retain([reader.name for reader in readers])
+            self._look(database, readers)
+        except BaseException:
+            self._state.close()
+            raise
+        return readers
 
-    def _look(self, database: Database) -> dict[TableName, Rows]:
-        """Take a picture in one transaction, which stays open for documents to be built from."""
+    def _poll(self, database: Database) -> None:
+        """Tell the readers what is confirmed, and look again unless too much is waiting."""
+        confirmed = self._confirmed.order
+        if confirmed > self._state.confirmed:
+            self._state.confirm(confirmed)
+        if self._state.pending < self._options.max_pending or self._shared.lost.is_set():
+            self._look(database, self._readers)
 
-        def work(connection: Connection) -> dict[TableName, Rows]:
-            size = self._options.page_size
-            return {
-                watch.table.name: take(connection, watch, database.dialect, size)
-                for watch in self._watches
-            }
+    def _look(self, database: Database, readers: Sequence[Reader]) -> None:
+        """Ask every reader, in one transaction here and one there.
 
-        return self._shared.replace(database, "read the tables", work)
+        The latter stays open, for documents to be built from, and is shown to the builder only
+        when what it holds is remembered.
+        """
+        found = time.time()
 
-    def _position(self) -> Position:
-        self._number += 1
-        return Position(self._number, f"{self._run}:{self._number}")
+        def work(connection: Connection) -> int:
+            with self._state.transaction():
+                position = self._state.next_position()
+                for reader in readers:
+                    memory = self._state.memory(reader.name)
+                    if memory.is_new:
+                        reader.begin(connection, memory)
+                    else:
+                        self._state.append(
+                            position, found, reader.poll(connection, memory, position)
+                        )
+                return position
+
+        self._polled = _position(self._shared.replace(database, "read the tables", work))
+
+    def _end(self) -> None:
+        self._shared.close()
+        if self._state.is_open:
+            with suppress(SourceError):  # what is not confirmed comes again
+                if self._confirmed.order > self._state.confirmed:
+                    self._state.confirm(self._confirmed.order)
+            self._state.close()
 
     def _opened(self) -> Database:
         if self._database is None:
             raise SourceFatal("the polling capture is not open")
         return self._database
+
+
+def _batch(entries: Sequence[Entry]) -> ChangeBatch:
+    """The first of the entries that belong to one poll, `PIECE` at most.
+
+    Args:
+        entries: what comes next in the journal, one more than `PIECE` if there are as many.
+    """
+    position = entries[0].position
+    same = [entry for entry in entries if entry.position == position]
+    unfinished = len(same) > PIECE
+    return ChangeBatch(
+        [entry.change for entry in same[:PIECE]],
+        None if unfinished else _position(position),
+        committed_at=entries[0].found,
+        unfinished=unfinished,
+    )
+
+
+def _position(order: int) -> Position:
+    return Position(order, str(order))

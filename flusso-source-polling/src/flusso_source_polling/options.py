@@ -35,6 +35,23 @@ class PollingOptions(BaseModel):
         default=5000, ge=1, le=1_000_000, description="Rows that one statement of a poll reads."
     )
 
+    state: str = Field(
+        default="flusso-polling.state",
+        min_length=1,
+        description=(
+            "A file on a local disk where the stream is kept from run to run, of one deployment "
+            "alone. Made where it is not; its folder is there."
+        ),
+    )
+    max_pending: int = Field(
+        default=1_000_000,
+        ge=1,
+        description=(
+            "Changes that wait in the state file while a destination is behind; with more than "
+            "that, polls wait too."
+        ),
+    )
+
     def url(self) -> str:
         """The database's URL, secrets included.
 

@@ -1,24 +1,30 @@
-"""What a poll sees of the tables, and how two pictures differ. No thread, no clock."""
+"""What a poll looks at in a table, and how it reads the rows. No thread, no clock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from flusso_core.errors import SourceFatal
-from flusso_core.model import Change, Operation, RowImage
+from flusso_core.model import Change, Key, Operation, RowImage
 from flusso_source_polling.catalogue import Table
 from flusso_source_polling.dialects import Dialect
-from flusso_source_polling.keys import after
-
-Rows: TypeAlias = "dict[tuple[str, ...], tuple[bytes, tuple[str | None, ...]]]"
-"""Each row's fingerprint and the routing columns that are not in its key, by its key."""
+from flusso_source_polling.keys import after, up_to
+from flusso_source_polling.memory import Known, read, spell
 
 FINGERPRINT_BYTES = 16
+
+
+class Seen(NamedTuple):
+    """A row that a poll has read: its key, the key as one text, and the rest."""
+
+    key: Key
+    text: str
+    row: Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,57 +45,72 @@ class Watch:
     content: tuple[str, ...]
     images: frozenset[str]
 
-    def image(self, key: Sequence[str], routing: Sequence[str | None]) -> RowImage:
+    def image(self, key: Sequence[str | None], routing: Sequence[str | None]) -> RowImage:
         """The row's routing columns."""
         pairs = (*zip(self.key, key, strict=True), *zip(self.routing, routing, strict=True))
         return {name: text for name, text in pairs if name in self.images}
 
+    def upserted(self, row: Seen, before: Known | None) -> Change:
+        """The event of a row that is new, or is not what it was."""
+        return Change(
+            self.table.name,
+            Operation.UPSERT,
+            None if before is None else self.image(row.key, read(before.routing)),
+            self.image(row.key, read(row.row.routing)),
+        )
 
-def take(connection: Connection, watch: Watch, dialect: Dialect, page_size: int) -> Rows:
-    """Read the whole table in keyset pages; call it in one transaction for all tables.
+    def deleted(self, key: str, before: Known) -> Change:
+        """The event of a row that is gone."""
+        image = self.image(read(key), read(before.routing))
+        return Change(self.table.name, Operation.DELETE, image, None)
 
-    Raises:
-        SourceFatal: a row has NULL in its key.
+
+class Lens:
+    """Reads the rows of a table as polls want them.
+
+    Args:
+        watch: the table.
+        dialect: the database's ways.
     """
-    found: Rows = {}
-    table, columns = watch.table, watch.table.sql.columns
-    names = (*watch.key, *watch.routing)
-    selected = [dialect.key(columns[name], table.column(name)) for name in names]
-    selected += [dialect.read(columns[name], table.column(name)) for name in watch.content]
-    labelled = [one.label(f"c{place}") for place, one in enumerate(selected)]
-    statement = select(*labelled).order_by(*(columns[name] for name in watch.key)).limit(page_size)
-    width, routed = len(watch.key), len(names)
-    page = statement
-    while True:
-        rows = connection.execute(page).all()
-        key: tuple[str, ...] = ()
-        for row in rows:
-            if None in row[:width]:
-                raise SourceFatal(
-                    f"table {table.name} has a row with NULL in its key "
-                    f"({', '.join(watch.key)}); give it a value, and make the columns NOT NULL"
-                )
-            key = tuple([dialect.key_text(text) for text in row[:width]])
-            routing = tuple(
-                [None if text is None else dialect.key_text(text) for text in row[width:routed]]
+
+    def __init__(self, watch: Watch, dialect: Dialect) -> None:
+        self._watch = watch
+        self._dialect = dialect
+        table, columns = watch.table, watch.table.sql.columns
+        names = (*watch.key, *watch.routing)
+        selected = [dialect.key(columns[name], table.column(name)) for name in names]
+        selected += [dialect.read(columns[name], table.column(name)) for name in watch.content]
+        labelled = [one.label(f"c{place}") for place, one in enumerate(selected)]
+        self._pages = select(*labelled).order_by(*(columns[name] for name in watch.key))
+        self._width, self._routed = len(watch.key), len(names)
+
+    def page(
+        self, connection: Connection, lower: Key | None, upper: Key | None, limit: int
+    ) -> list[Seen]:
+        """The next rows above one key and up to another, in the order of the keys.
+
+        Raises:
+            SourceFatal: a row has NULL in its key.
+        """
+        table, key = self._watch.table, self._watch.key
+        statement = self._pages.limit(limit)
+        if lower is not None:
+            statement = statement.where(after(table, key, lower, self._dialect))
+        if upper is not None:
+            statement = statement.where(up_to(table, key, upper, self._dialect))
+        return [self._seen(row) for row in connection.execute(statement)]
+
+    def _seen(self, row: Sequence[Any]) -> Seen:
+        text = self._dialect.key_text
+        width, routed = self._width, self._routed
+        if None in row[:width]:
+            raise SourceFatal(
+                f"table {self._watch.table.name} has a row with NULL in its key "
+                f"({', '.join(self._watch.key)}); give it a value, and make the columns NOT NULL"
             )
-            found[key] = (_fingerprint(row[routed:]), routing)
-        if len(rows) < page_size:
-            return found
-        page = statement.where(after(table, watch.key, key, dialect))
-
-
-def differences(watch: Watch, old: Rows, new: Rows) -> Iterator[Change]:
-    """The row events that lead from one picture to the other."""
-    name = watch.table.name
-    for key, (_, routing) in old.items():
-        if key not in new:
-            yield Change(name, Operation.DELETE, watch.image(key, routing), None)
-    for key, row in new.items():
-        was = old.get(key)
-        if was != row:
-            before = None if was is None else watch.image(key, was[1])
-            yield Change(name, Operation.UPSERT, before, watch.image(key, row[1]))
+        key = tuple([text(value) for value in row[:width]])
+        routing = [None if value is None else text(value) for value in row[width:routed]]
+        return Seen(key, spell(key), Known(spell(routing), _fingerprint(row[routed:])))
 
 
 def _fingerprint(values: Sequence[Any]) -> bytes:

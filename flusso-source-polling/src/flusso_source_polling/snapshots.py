@@ -8,9 +8,11 @@ read: nothing is built from a state that no poll has seen.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from sqlalchemy import Connection
@@ -31,6 +33,11 @@ class Shared:
         self._connection: Connection | None = None
         self._database: Database | None = None
         self.lost = threading.Event()
+        self._wake: Callable[[], object] = _nobody
+
+    def when_lost(self, loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+        """Have an event of a loop set when a reader finds that there is no snapshot any more."""
+        self._wake = partial(loop.call_soon_threadsafe, event.set)
 
     def replace(self, database: Database, doing: str, work: Callable[[Connection], T]) -> T:
         """End the last snapshot, begin the next and do the work in it. Blocks.
@@ -71,6 +78,8 @@ class Shared:
                     return work(self._connection)
             except SourceUnavailable:
                 self.lost.set()
+                with suppress(RuntimeError):  # the loop has ended
+                    self._wake()
                 raise
 
     def close(self) -> None:
@@ -90,6 +99,10 @@ def scope(database: Database, schemas: Iterable[IndexSchema]) -> Scope:
     """What a capture and a builder of one pipeline have in common."""
     url = database.url.render_as_string(hide_password=False)
     return url, tuple(sorted((one.index, one.schema_hash) for one in schemas))
+
+
+def _nobody() -> None:
+    """Nobody waits yet."""
 
 
 _shared: dict[Scope, Shared] = {}
