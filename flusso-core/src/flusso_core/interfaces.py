@@ -22,6 +22,7 @@ from flusso_core.model import (
     Finding,
     FlushReport,
     Generation,
+    GenerationSize,
     IndexKeys,
     IndexMapping,
     Key,
@@ -379,7 +380,7 @@ class Sink(Edge):
 
     @abstractmethod
     async def load_records(self) -> Mapping[str, StateRecord]:
-        """Every index's record, by logical name. Empty without `records`."""
+        """Every index's record, by logical name. Empty without `records`. Needs no lease."""
 
     @abstractmethod
     async def store_records(self, records: Sequence[StateRecord]) -> None:
@@ -389,8 +390,26 @@ class Sink(Edge):
     async def generations(self, index: str) -> Sequence[Generation]:
         """The generations of the index that exist at the destination, of all schemas, in no order.
 
-        Empty without `records`.
+        Empty without `records`. Needs no lease.
         """
+
+    def made_with(self, mapping: IndexMapping) -> str | None:
+        """What a generation of this mapping is made with and cannot be given later, as a digest.
+
+        Where the newest generation was made with something else (`Generation.made_with`), a run
+        fills a new one. So it tells what the options say, and nothing that a destination changes
+        by itself. `None`: whatever the options say, it can be given to what is there.
+        """
+        del mapping
+        return None
+
+    async def size(self, generation: Generation) -> GenerationSize:
+        """How large a generation is, for people; what is gone has no known size.
+
+        Needs no lease. Where it is not overridden, nothing is known.
+        """
+        del generation
+        return GenerationSize()
 
     @abstractmethod
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
@@ -404,7 +423,11 @@ class Sink(Edge):
 
     @abstractmethod
     async def drop_generation(self, generation: Generation) -> None:
-        """Remove a generation that serves no more. Idempotent."""
+        """Remove a generation that serves no more. Idempotent. Needs no lease.
+
+        Raises:
+            SinkFatal: searches see it.
+        """
 
     async def document_ids(
         self, mapping: IndexMapping, generation: int

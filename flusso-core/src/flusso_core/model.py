@@ -325,12 +325,29 @@ class Generation:
         number: unique among the generations of the index, whatever their schemas.
         schema_hash: of the schema that its documents are built by.
         serves: searches see it.
+        made_with: what it was made with, as `Sink.made_with` said then; `None`: not known.
+        foreign: another program made it, so that it goes only when somebody asks for that.
     """
 
     index: str
     number: int
     schema_hash: str
     serves: bool = field(default=False, compare=False)
+    made_with: str | None = field(default=None, compare=False)
+    foreign: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSize:
+    """How large a generation is.
+
+    Attributes:
+        documents: how many it has; `None`: not known.
+        bytes: what it takes up at the destination, copies included; `None`: not known.
+    """
+
+    documents: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

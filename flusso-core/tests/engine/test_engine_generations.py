@@ -289,6 +289,29 @@ def test_a_generation_deleted_while_running_is_filled_afresh() -> None:
     virtual(main)
 
 
+def test_options_that_a_generation_cannot_be_given_make_another_once() -> None:
+    """D4: without a moment in which a search finds less, and not again on the next start."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        await make(database, MemorySink(destination, options="1 shard")).run(once=True)
+        less: list[int] = []
+
+        def fault(_: str) -> None:
+            if len(destination.search("parents")) < len(database.parents):
+                less.append(len(destination.search("parents")))
+
+        for _ in range(2):
+            changed = MemorySink(destination, options="2 shards", fault=fault)
+            await make(database, changed).run(once=True)
+            assert destination.serving == {"parents": 2}
+            assert destination.made == {("parents", 2): "2 shards"}
+            assert destination.search("parents") == database.documents()
+        assert less == []
+
+    virtual(main)
+
+
 def test_a_generation_that_no_record_names_is_dropped_at_the_start() -> None:
     """D4: a crash between a record and a drop leaks nothing."""
 

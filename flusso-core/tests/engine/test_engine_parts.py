@@ -192,6 +192,7 @@ def plan(
     branched: int | None = None,
     existing: Sequence[Generation] = there(2, 3),
     policy: GapPolicy = GapPolicy.RESEED,
+    made_with: str | None = None,
 ) -> StartPlan:
     return plan_start(
         MAPPING,
@@ -199,6 +200,7 @@ def plan(
         source=Source(identity, at(confirmed), None if branched is None else at(branched)),
         existing=existing,
         policy=policy,
+        made_with=made_with,
     )
 
 
@@ -313,6 +315,48 @@ def test_another_schema_begins_a_generation_beside_the_old_one() -> None:
     assert found.record.current == GenerationRecord(4, "hash", "the schema")
     assert found.record.serving == old
     assert found.record.position == at(10)
+
+
+def made(with_what: str | None, *numbers: int, serves: int = 0) -> list[Generation]:
+    return [replace(one, made_with=with_what) for one in there(*numbers, serves=serves)]
+
+
+@pytest.mark.parametrize("was", ["1 shard", "2 shards", None])
+@pytest.mark.parametrize("now", ["2 shards", None])
+def test_what_a_generation_cannot_be_given_any_more_begins_another(
+    was: str | None, now: str | None
+) -> None:
+    """D4: once, beside the old one; what is not known of either is no reason."""
+    found = plan(SEEDED, existing=made(was, 2, 3), made_with=now, policy=GapPolicy.STOP)
+    if (was, now) != ("1 shard", "2 shards"):
+        assert found == StartPlan(SEEDED)
+        return
+    assert found.reason is None
+    assert found.record.current == GenerationRecord(4, "hash", "the schema")
+    assert found.record.serving == FULL
+    begun = [*made(was, 3), *made(now, 4)]
+    assert plan(found.record, existing=begun, made_with=now) == found
+
+
+def test_a_generation_that_had_not_begun_is_made_with_the_options_of_now() -> None:
+    assert plan(UNBEGUN, existing=made("old", 2), made_with="new") == StartPlan(UNBEGUN)
+    forgotten = plan(None, existing=made("old", 5, serves=5), made_with="new").record
+    assert (forgotten.current.number, forgotten.serving) == (
+        6,
+        GenerationRecord(5, "hash", seeded=True),
+    )
+
+
+def test_what_another_program_made_serves_and_is_never_dropped_unasked() -> None:
+    """D4: its numbers are its own."""
+    theirs = [replace(one, foreign=True) for one in there(3, schema="theirs", serves=3)]
+    first = plan(None, existing=theirs).record
+    assert first.current == GenerationRecord(4, "hash", "the schema")
+    assert first.serving == GenerationRecord(3, "theirs", seeded=True)
+    assert plan(first, existing=theirs).record == first
+    assert unnamed([replace(theirs[0], serves=False)], served(first)) == []
+    gone = plan(SEEDED, existing=theirs)
+    assert "generation 3 no longer exists" in str(gone.reason)
 
 
 def test_a_schema_that_is_taken_back_goes_on_with_what_serves() -> None:

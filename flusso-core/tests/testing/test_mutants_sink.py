@@ -16,6 +16,7 @@ from flusso_core.model import (
     Document,
     FlushReport,
     Generation,
+    GenerationSize,
     IndexMapping,
     Rejection,
     StateRecord,
@@ -177,6 +178,31 @@ class DropsTooMuch(MemorySink):
         for where in list(self._destination.generations):
             if where[0] == generation.index:
                 del self._destination.generations[where]
+
+
+class DropsWhatServes(MemorySink):
+    async def drop_generation(self, generation: Generation) -> None:
+        self._destination.serving.pop(generation.index, None)
+        await super().drop_generation(generation)
+
+
+class DropsByTheLeaseAlone(MemorySink):
+    async def drop_generation(self, generation: Generation) -> None:
+        self._check_writer()
+        await super().drop_generation(generation)
+
+
+class CountsTombstones(MemorySink):
+    async def size(self, generation: Generation) -> GenerationSize:
+        stored = self._destination.generations.get((generation.index, generation.number))
+        return GenerationSize() if stored is None else GenerationSize(len(stored))
+
+
+class ForgetsWhatItWasMadeWith(MemorySink):
+    """It compares with what the destination has made of it, which is never the same."""
+
+    def made_with(self, mapping: IndexMapping) -> str:
+        return f"{super().made_with(mapping)}, and the defaults"
 
 
 class LosesRecordsWithItsProcess(MemorySink):
@@ -368,6 +394,7 @@ EVERY_READ_BACK = (
     "test_a_run_that_was_taken_over_writes_nothing",
     "test_a_tombstone_deletes",
     "test_an_older_document_never_replaces_a_newer_one",
+    "test_an_onlooker_counts_and_drops",
     "test_an_outage_is_told_and_survived",
     "test_beginning_again_keeps_what_is_there",
     "test_documents_arrive_as_they_were_given",
@@ -420,6 +447,7 @@ MUTANTS = {
             "test_a_tombstone_deletes",
             "test_a_caught_up_flush_is_searchable_at_once",
             "test_a_delete_is_remembered",
+            "test_an_onlooker_counts_and_drops",
             "test_documents_are_read_back_as_they_are",
             "test_every_document_is_told_by_its_id",
             "test_keys_of_any_spelling_become_ids",
@@ -469,7 +497,30 @@ MUTANTS = {
             "test_a_new_generation_is_empty_and_apart",
         ),
         mutant(
-            DropsTooMuch, "drops all generations of an index", "test_a_dropped_generation_is_gone"
+            DropsTooMuch,
+            "drops all generations of an index",
+            "test_a_dropped_generation_is_gone",
+            "test_an_onlooker_counts_and_drops",
+        ),
+        mutant(
+            DropsWhatServes,
+            "drops a generation that searches see",
+            "test_an_onlooker_counts_and_drops",
+        ),
+        mutant(
+            DropsByTheLeaseAlone,
+            "drops nothing for a command beside the writer",
+            "test_an_onlooker_counts_and_drops",
+        ),
+        mutant(
+            CountsTombstones,
+            "counts deleted documents",
+            "test_an_onlooker_counts_and_drops",
+        ),
+        mutant(
+            ForgetsWhatItWasMadeWith,
+            "would make every generation anew on each start",
+            "test_what_a_generation_was_made_with_is_told",
         ),
         mutant(
             LosesRecordsWithItsProcess,

@@ -134,6 +134,7 @@ class Generations:
                 source=await sources(record),
                 existing=existing[index],
                 policy=gaps.of(index),
+                made_with=self._sink.made_with(mapping),
             )
             if plan.reason is not None:
                 logger.warning(

@@ -59,6 +59,7 @@ def plan_start(
     source: Source,
     existing: Collection[Generation],
     policy: GapPolicy,
+    made_with: str | None = None,
 ) -> StartPlan:
     """Decide between going on, beginning, and putting right what a gap has left.
 
@@ -68,17 +69,19 @@ def plan_start(
         source: the stream as it is now.
         existing: the generations of the index that exist at the destination.
         policy: what follows from a gap.
+        made_with: what a generation is made with now (`Sink.made_with`).
 
     Raises:
         EngineError: there is a gap and the policy is to stop.
     """
     if record is None:
-        return StartPlan(_unknown(mapping, source, existing))
+        return StartPlan(_unknown(mapping, source, existing, made_with))
     record = _with_schema(_there(record, existing), mapping)
     reason = _gap(record, source)
-    if record.current.schema_hash != mapping.schema_hash:
+    current = _found(record.current, existing)
+    if record.current.schema_hash != mapping.schema_hash or _is_outdated(current, made_with):
         record = reindexed(record, mapping, existing=existing)
-    elif _begun(record.current) and record.current.number not in _numbers(existing):
+    elif _begun(record.current) and current is None:
         reason = f"its generation {record.current.number} no longer exists at the destination"
         _stop_by(policy, mapping, reason)
         record = replace(record, current=_next(mapping, record, existing))
@@ -161,9 +164,12 @@ def served(record: StateRecord) -> StateRecord:
 
 
 def unnamed(existing: Iterable[Generation], record: StateRecord) -> list[Generation]:
-    """Generations that the record does not speak of and that serve nothing: they can go."""
+    """Generations that the record does not speak of and that serve nothing: they can go.
+
+    Those of another program stay.
+    """
     known = {one.number for one in named(record)}
-    return [one for one in existing if one.number not in known and not one.serves]
+    return [one for one in existing if one.number not in known and not (one.serves or one.foreign)]
 
 
 def named(record: StateRecord) -> list[GenerationRecord]:
@@ -173,7 +179,10 @@ def named(record: StateRecord) -> list[GenerationRecord]:
 
 
 def _unknown(
-    mapping: IndexMapping, source: Source, existing: Collection[Generation]
+    mapping: IndexMapping,
+    source: Source,
+    existing: Collection[Generation],
+    made_with: str | None,
 ) -> StateRecord:
     """The record of an index that the destination remembers nothing of.
 
@@ -181,7 +190,8 @@ def _unknown(
     """
     current, serving = _next(mapping, None, existing), None
     for one in existing:
-        if one.serves and one.schema_hash == mapping.schema_hash:
+        fits = one.schema_hash == mapping.schema_hash and not _is_outdated(one, made_with)
+        if one.serves and fits:
             known = GenerationRecord(one.number, one.schema_hash, mapping.schema, seeded=True)
             current = asked(known)
         elif one.serves:
@@ -193,24 +203,32 @@ def _next(
     mapping: IndexMapping, record: StateRecord | None, existing: Iterable[Generation]
 ) -> GenerationRecord:
     """A generation above every other, so that no late request of an old one reaches it."""
-    numbers = _numbers(existing)
+    numbers = {one.number for one in existing}
     if record is not None:
         numbers |= {one.number for one in named(record)}
     return GenerationRecord(max(numbers, default=0) + 1, mapping.schema_hash, mapping.schema)
 
 
-def _numbers(existing: Iterable[Generation]) -> set[int]:
-    return {one.number for one in existing}
+def _found(record: GenerationRecord, existing: Iterable[Generation]) -> Generation | None:
+    """What there is of a generation at the destination. Another program may use its number."""
+    wanted = (record.number, record.schema_hash)
+    return next((one for one in existing if (one.number, one.schema_hash) == wanted), None)
+
+
+def _is_outdated(generation: Generation | None, made_with: str | None) -> bool:
+    """Whether the options ask for something that this generation cannot be given any more."""
+    if generation is None or generation.made_with is None or made_with is None:
+        return False
+    return generation.made_with != made_with
 
 
 def _there(record: StateRecord, existing: Collection[Generation]) -> StateRecord:
     """The record without older generations that were deleted at the destination."""
-    there = _numbers(existing)
     serving = record.serving
     return replace(
         record,
-        serving=serving if serving is not None and serving.number in there else None,
-        kept=tuple([one for one in record.kept if one.number in there]),
+        serving=serving if serving is not None and _found(serving, existing) else None,
+        kept=tuple([one for one in record.kept if _found(one, existing)]),
     )
 
 

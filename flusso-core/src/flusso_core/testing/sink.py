@@ -15,6 +15,7 @@ from flusso_core.model import (
     Finding,
     FlushReport,
     Generation,
+    GenerationSize,
     IndexMapping,
     Rejection,
     StateRecord,
@@ -44,6 +45,7 @@ class MemoryDestination:
     Attributes:
         generations: (index, generation) to documents by id, tombstones among them.
         schemas: (index, generation) to the hash of its schema.
+        made: (index, generation) to what it was made with.
         serving: index to the generation that searches see.
         records: index to its state record.
         epoch: of the last writer.
@@ -59,6 +61,7 @@ class MemoryDestination:
         default_factory=dict[tuple[str, int], dict[str, _Stored]]
     )
     schemas: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+    made: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
     serving: dict[str, int] = field(default_factory=dict[str, int])
     records: dict[str, StateRecord] = field(default_factory=dict[str, StateRecord])
     epoch: int = 0
@@ -115,6 +118,7 @@ class MemorySink(Sink):
         pause: awaited by every request before it applies; makes requests overtake each other.
         flushes_in_flight: how many flushes may run at once.
         max_documents: most documents in a flush.
+        options: what a generation is made with and cannot be given later.
     """
 
     def __init__(
@@ -128,8 +132,10 @@ class MemorySink(Sink):
         pause: Callable[[], Awaitable[None]] | None = None,
         flushes_in_flight: int = 2,
         max_documents: int = 3,
+        options: str = "",
     ) -> None:
         self._destination = destination
+        self._options = options
         self._fault = fault or _no_fault
         self._refuse = frozenset(refuse)
         self._refuses = refuses or _refuses_none
@@ -199,18 +205,39 @@ class MemorySink(Sink):
         """Those of the index."""
         there = self._destination
         return [
-            Generation(name, number, there.schemas[name, number], there.serving.get(name) == number)
+            Generation(
+                name,
+                number,
+                there.schemas[name, number],
+                there.serving.get(name) == number,
+                there.made[name, number],
+            )
             for name, number in there.generations
             if name == index
         ]
+
+    def made_with(self, mapping: IndexMapping) -> str:
+        """What the test says."""
+        return self._options
+
+    async def size(self, generation: Generation) -> GenerationSize:
+        """Count what is there."""
+        stored = self._destination.generations.get((generation.index, generation.number))
+        if stored is None:
+            return GenerationSize()
+        bodies = [entry.body for entry in stored.values() if entry.body is not None]
+        return GenerationSize(len(bodies), sum(map(len, bodies)))
 
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Create it if it is not there."""
         self._fault("generation")
         await self._pause()
-        self._destination.generations.setdefault((mapping.index, generation), {})
-        self._destination.schemas[mapping.index, generation] = mapping.schema_hash
-        self._begun.add((mapping.index, generation))
+        there, where = self._destination, (mapping.index, generation)
+        if where not in there.generations:
+            there.generations[where] = {}
+            there.schemas[where] = mapping.schema_hash
+            there.made[where] = self._options
+        self._begun.add(where)
 
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Show it to searches."""
@@ -226,7 +253,13 @@ class MemorySink(Sink):
         if self._destination.serving.get(generation.index) == generation.number:
             message = f"generation {generation.number} of {generation.index} serves searches"
             raise SinkFatal(message)
-        self._destination.generations.pop((generation.index, generation.number), None)
+        where = (generation.index, generation.number)
+        for kept in (
+            self._destination.generations,
+            self._destination.schemas,
+            self._destination.made,
+        ):
+            kept.pop(where, None)
 
     async def document_ids(
         self, mapping: IndexMapping, generation: int

@@ -18,6 +18,7 @@ from flusso_core import (
     Finding,
     FlushReport,
     Generation,
+    GenerationSize,
     IndexMapping,
     Rejection,
     Severity,
@@ -172,14 +173,34 @@ class SqliteSink(Sink):
         await self._run(serve, fenced=True)
 
     async def drop_generation(self, generation: Generation) -> None:
-        """Forget it and its documents."""
+        """Forget it and its documents, unless searches see them."""
+        where = (generation.index, generation.number)
 
         def drop(db: sqlite3.Connection) -> None:
+            serves = "SELECT 1 FROM generations WHERE index_name = ? AND generation = ? AND serves"
+            if db.execute(serves, where).fetchone():
+                raise SinkFatal(f"generation {generation.number} of {generation.index} serves")
             for table in ("documents", "generations"):
                 statement = f"DELETE FROM {table} WHERE index_name = ? AND generation = ?"
-                db.execute(statement, (generation.index, generation.number))
+                db.execute(statement, where)
 
-        await self._run(drop, fenced=True)
+        await self._run(drop)
+
+    async def size(self, generation: Generation) -> GenerationSize:
+        """Count its documents, without those that were deleted."""
+        where = (generation.index, generation.number)
+
+        def measure(db: sqlite3.Connection) -> GenerationSize:
+            there = "SELECT 1 FROM generations WHERE index_name = ? AND generation = ?"
+            if db.execute(there, where).fetchone() is None:
+                return GenerationSize()
+            count = (
+                "SELECT count(*), coalesce(sum(length(CAST(body AS BLOB))), 0) FROM documents "
+                "WHERE index_name = ? AND generation = ? AND body NOT NULL"
+            )
+            return GenerationSize(*db.execute(count, where).fetchone())
+
+        return await self._run(measure)
 
     async def document_ids(
         self, mapping: IndexMapping, generation: int

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from flusso_core.errors import SinkError
-from flusso_core.model import Generation
+from flusso_core.errors import SinkError, SinkFatal
+from flusso_core.model import Generation, GenerationSize
 from flusso_core.testing.conformance.promise import Promise
 from flusso_core.testing.conformance.samples import (
     GENERATION,
@@ -29,6 +29,17 @@ SERVED = Promise("searches see one whole generation: the one that was served las
 DROPPED = Promise("a dropped generation is gone, and nothing else is", GUIDE)
 LISTED = Promise(
     "`generations` tells which exist and which one serves, and none without `records`", GUIDE
+)
+KEPT = Promise("a generation that searches see is never dropped", GUIDE)
+MADE = Promise(
+    "`generations` tells what each was made with, as `made_with` said then: where they differ, a "
+    "run fills a new one",
+    GUIDE,
+)
+SIZED = Promise(
+    "`size` tells how many documents a generation has, or that it does not know; it, "
+    "`generations`, `load_records` and `drop_generation` need no lease",
+    GUIDE,
 )
 IDS = Promise("`document_ids` tells the `_id` of every document of a generation", GUIDE)
 INDEXES = Promise("what happens to one index does not touch another", GUIDE)
@@ -149,6 +160,41 @@ class GenerationChecks(SinkChecks):
             )
             found = await bench.stored(SAMPLE, GENERATION)
             DROPPED.same(found, {}, "after a late write to the dropped one")
+
+    async def test_what_a_generation_was_made_with_is_told(self, bench: SinkBench) -> None:
+        """Also in the next run; otherwise each run would fill another one."""
+        for run in range(2):
+            async with writing(bench) as sink:
+                if not sink.capabilities.records:
+                    return
+                there = [one.made_with for one in await sink.generations(SAMPLE.index)]
+                MADE.same(there, [sink.made_with(SAMPLE)], f"run {run}")
+
+    async def test_an_onlooker_counts_and_drops(self, bench: SinkBench) -> None:
+        """Beside the writer: a command that lists generations, and one that removes old ones."""
+        old = [upsert(key, 1, {"name": "a"}) for key in "123"]
+        new = [one._replace(id=one.id._replace(generation=SECOND)) for one in old[:2]]
+        async with writing(bench) as sink:
+            if not sink.capabilities.records:
+                return
+            await sink.flush(old, caught_up=False)
+            await sink.flush([tombstone("1", 2)], caught_up=False)
+            await sink.begin_generation(SAMPLE, SECOND)
+            await sink.flush(new, caught_up=False)
+            await sink.serve_generation(SAMPLE, SECOND)
+            async with bench.sink() as onlooker:
+                SIZED.same(dict(await onlooker.load_records()), {}, "`load_records`")
+                for one in await onlooker.generations(SAMPLE.index):
+                    counted = (await onlooker.size(one)).documents
+                    if counted is not None:
+                        SIZED.same(counted, 2, f"`size` of generation {one.number}")
+                await KEPT.failure(
+                    SinkFatal, onlooker.drop_generation(TWO), "`drop_generation` of what serves"
+                )
+                await onlooker.drop_generation(ONE)
+                SIZED.same(await onlooker.size(ONE), GenerationSize(), "what was dropped")
+            DROPPED.same(await bench.stored(SAMPLE, GENERATION), {}, "after it was dropped")
+            KEPT.same(await bench.served(SAMPLE), content(new), "what serves")
 
     async def test_indexes_do_not_touch_each_other(self, bench: SinkBench) -> None:
         """The same key in two indexes is two documents."""
