@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flusso_core.engine import Engine
 from flusso_core.errors import SinkFatal
-from flusso_core.model import FlushReport, Generation
+from flusso_core.model import FieldType, FlushReport, Generation, GenerationSize, MappedField
+from flusso_core.testing import MemoryBuilder, MemoryCapture, MemoryDatabase
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -106,17 +108,59 @@ async def test_a_restart_leaves_a_seeding_generation_unrefreshed(bench: Bench) -
     assert settings[bench.data]["settings"]["index"]["refresh_interval"] == "-1"
 
 
-async def test_options_that_an_index_cannot_take_any_more_are_named(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_generation_remembers_what_it_was_made_with(bench: Bench) -> None:
+    """Whatever options begin it again."""
     first = await bench.users()
+    made = first.made_with(bench.mapping)
     await first.release()
-    with caplog.at_level(logging.WARNING):
-        second = await bench.users()
-        await second.release()
-        assert not caplog.records
-        await bench.users(auto_subfields=False)
-    assert f"{bench.data} was made with other options" in caplog.text
+    second = await bench.users(auto_subfields=False)
+    (found,) = await second.generations("users")
+    assert found.made_with == made != second.made_with(bench.mapping)
+
+
+async def test_options_that_an_index_cannot_be_given_make_another_once(bench: Bench) -> None:
+    """D4: beside the old one, which serves until then."""
+    database = MemoryDatabase()
+    for number in range(50):
+        database.commit(database.put_parent(f"p{number}", "a"))
+
+    async def run(**options: Any) -> dict[str, Any]:
+        sink = await bench.sink(acquire=False, **options)
+        engine = Engine(MemoryCapture(database), MemoryBuilder(database), {"search": sink})
+        await engine.run(once=True)
+        alias = f"{bench.prefix}parents"
+        assert len(await bench.hits(alias)) == 50
+        settings = await bench.raw.indices.get_settings(index=alias)
+        ((name, found),) = settings.items()
+        return {"name": name.removeprefix(bench.prefix), **found["settings"]["index"]}
+
+    assert (await run())["name"] == "parents_00000000_1"
+    assert (await run(settings={"search.idle.after": "9m"}))["name"] == "parents_00000000_1"
+    sharded = {"number_of_shards": 3, "settings": {"codec": "best_compression"}}
+    for _ in range(2):
+        found = await run(**sharded)
+        assert found["name"] == "parents_00000000_2"
+        assert (found["number_of_shards"], found["codec"]) == ("3", "best_compression")
+    assert (await run(**sharded, auto_subfields=False))["name"] == "parents_00000000_3"
+    there = await bench.raw.indices.get(index=f"{bench.prefix}parents_*")
+    assert len(there) == 1
+
+
+async def test_a_generation_is_measured(bench: Bench) -> None:
+    """Its documents, not the objects nested in them; nothing is known of one that is closed."""
+    name = f"{bench.prefix}users_abc123_1"
+    sink = await bench.sink()
+    nested = (MappedField("city", FieldType.KEYWORD, "homes.city"),)
+    homes = MappedField("homes", FieldType.NESTED, "homes", fields=nested)
+    mapping = replace(bench.mapping, fields=(homes,))
+    await sink.begin_generation(mapping, 1)
+    body = {"homes": [{"city": "a"}, {"city": "b"}]}
+    await sink.flush([bench.document(key, 1, body) for key in "123"], caught_up=False)
+    size = await sink.size(OLD)
+    assert size.documents == 3
+    assert size.bytes
+    await bench.raw.indices.close(index=name)
+    assert await sink.size(OLD) == GenerationSize()
 
 
 async def test_beginning_twice_changes_nothing(bench: Bench) -> None:

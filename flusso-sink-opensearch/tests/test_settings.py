@@ -6,15 +6,21 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opensearchpy.exceptions import RequestError
 
 from flusso_core.errors import ConfigError, SinkFatal
 from flusso_core.hookspecs import SinkContext
+from flusso_core.model import FieldType, IndexMapping, MappedField
+from flusso_sink_opensearch.client import is_fixed_setting
+from flusso_sink_opensearch.definition import Definition
 from flusso_sink_opensearch.options import OpenSearchOptions
 from flusso_sink_opensearch.plugin import create
-from flusso_sink_opensearch.settings import SettingsOf, differing
+from flusso_sink_opensearch.settings import SettingsOf, differing, is_fixed
 
 if TYPE_CHECKING:
     from conftest import Bench
+
+USERS = IndexMapping("users", "abc123", (MappedField("name", FieldType.TEXT, "name"),))
 
 URL = "http://127.0.0.1:9200"
 
@@ -50,6 +56,27 @@ def test_what_differs_is_told_as_the_server_spells_it() -> None:
     found = {"index.a": "1", "index.b": "true", "index.c": "x", "index.d": ["m", "n"]}
     assert list(differing(wanted, found)) == ["e"]
     assert list(differing({"a": 2}, found)) == ["a"]
+
+
+def test_what_a_new_index_alone_takes_is_told_by_a_digest() -> None:
+    """D4: and nothing else moves it."""
+
+    def made_with(own: Any = None, **given: Any) -> str:
+        chosen = options(**given)
+        return Definition(chosen, SettingsOf(chosen, own or {})).made_with(USERS)
+
+    plain = made_with()
+    assert plain == made_with(refresh_interval="3s", number_of_replicas=2, timeout_secs=9)
+    assert plain == made_with(settings={"mapping.nested_objects.limit": 7})
+    others = [
+        made_with(number_of_shards=2),
+        made_with({"users": {"number_of_shards": 3}}),
+        made_with({"users": {"index": {"codec": "zstd"}}}),
+        made_with(auto_subfields=False),
+        made_with(text_analysis="icu"),
+        made_with(settings={"similarity.default.type": "boolean"}),
+    ]
+    assert len({plain, *others}) == 7
 
 
 async def flat(bench: Bench) -> dict[str, Any]:
@@ -111,13 +138,36 @@ async def test_settings_that_a_live_index_takes_are_updated_in_place(
 
 
 @pytest.mark.integration
-async def test_settings_that_a_live_index_cannot_take_are_named(
+@pytest.mark.filterwarnings("ignore::opensearchpy.exceptions.OpenSearchWarning")  # deprecated ones
+async def test_the_settings_that_only_a_new_index_takes_are_known(bench: Bench) -> None:
+    """As the server says it of each setting that it has."""
+    await bench.raw.indices.create(index=bench.data)
+    answer = await bench.raw.indices.get_settings(
+        index=bench.data, params={"include_defaults": "true", "flat_settings": "true"}
+    )
+    found = answer[bench.data]
+    refused: set[str] = set()
+    for name, value in {**found["defaults"], **found["settings"]}.items():
+        try:
+            await bench.raw.indices.put_settings(index=bench.data, body={name: value})
+        except RequestError as error:
+            if is_fixed_setting(error):
+                refused.add(name.removeprefix("index."))
+    known = {name.removeprefix("index.") for name in (*found["defaults"], *found["settings"])}
+    fixed = {name for name in known if is_fixed(name)}
+    assert len(fixed) > 20
+    assert fixed <= refused
+
+
+@pytest.mark.integration
+async def test_a_setting_that_a_live_index_cannot_take_is_named(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """One that flusso does not know as such, as those of plugins."""
     await (await bench.users()).release()
     with caplog.at_level(logging.WARNING):
-        await bench.users(number_of_shards=2, settings={"codec": "best_compression"})
-    assert "(codec, number_of_shards)" in caplog.text
+        await bench.users(number_of_shards=2, settings={"format": 7})
+    assert "cannot be given (format)" in caplog.text
 
 
 @pytest.mark.integration

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 from flusso_core.model import IndexMapping, JsonValue
@@ -35,6 +37,18 @@ class Definition:
     def seeding(self, mapping: IndexMapping) -> Properties:
         """All settings of a new index, until it serves."""
         return {**self.settings(mapping).seeding, "analysis": self.analysis(mapping)}
+
+    def made_with(self, mapping: IndexMapping) -> str:
+        """A digest of what an index is made with and cannot be given later.
+
+        It is of what the options ask for, and not of what a cluster makes of that.
+        """
+        fixed = [
+            self.mappings(mapping),
+            self.analysis(mapping),
+            self.settings(mapping).fixed,
+        ]
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
     def describe(self, mapping: IndexMapping, prefix: str) -> Properties:
         """The index as it serves searches when it has been filled for the first time."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
@@ -15,8 +13,8 @@ from flusso_core.errors import SinkFatal, SinkUnavailable
 from flusso_core.model import Generation, IndexMapping, StateRecord
 from flusso_sink_opensearch.client import Cluster, error_type, is_fixed_setting
 from flusso_sink_opensearch.definition import Definition
-from flusso_sink_opensearch.naming import Names, generation_parts, write_alias
-from flusso_sink_opensearch.settings import differing
+from flusso_sink_opensearch.naming import Names, write_alias
+from flusso_sink_opensearch.settings import differing, is_fixed
 from flusso_sink_opensearch.state import move_write_alias, taken_over
 
 _log = logging.getLogger(__name__)
@@ -84,23 +82,6 @@ class Indexes:
             await self._cluster.client.indices.delete(
                 index=name, params={"ignore_unavailable": "true"}
             )
-
-    async def generations(self, index: str) -> Sequence[Generation]:
-        """The generations of the index that exist, of all schemas; what others made is none."""
-        logical = self._names.logical(index)
-        with self._cluster.errors(f"listing the generations of {logical}"):
-            found = await self._cluster.client.indices.get(
-                index=f"{logical}_*", params={"expand_wildcards": "all"}
-            )
-        generations: list[Generation] = []
-        for name, entry in found.items():
-            parts = generation_parts(logical, name)
-            made_for = entry["mappings"].get("_meta", {}).get("flusso", {}).get("index")
-            if parts is not None and made_for == index:
-                schema_hash, number = parts
-                serves = logical in entry["aliases"]
-                generations.append(Generation(index, number, schema_hash, serves))
-        return generations
 
     async def ids(self, name: str) -> AsyncGenerator[Sequence[str], None]:
         """The `_id`s of an index's documents, as they are when it begins.
@@ -195,14 +176,11 @@ class Indexes:
             return ()
         return list(found)
 
-    def _digest(self, mapping: IndexMapping) -> str:
-        """Tells whether what an index was made with is what it would be made with now."""
-        fixed = [self._definition.mappings(mapping), self._definition.analysis(mapping)]
-        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
-
     async def _create(self, mapping: IndexMapping, name: str, epoch: int) -> bool:
         """Create the index, with this run's write alias on it from the first moment."""
-        meta = {"flusso": {"index": mapping.index, "made_with": self._digest(mapping)}}
+        meta = {
+            "flusso": {"index": mapping.index, "made_with": self._definition.made_with(mapping)}
+        }
         settings = self._definition.settings(mapping)
         body: dict[str, Any] = {
             "aliases": {write_alias(name, epoch): {"is_hidden": True}},
@@ -229,11 +207,13 @@ class Indexes:
         """Bring an existing index in line with the options, as far as a live index can be."""
         serves = await self.serves(mapping.index, name)
         settings = self._definition.settings(mapping)
-        wanted = settings.serving if serves else settings.still_seeding
+        kept = settings.serving if serves else settings.still_seeding
+        # An index whose fixed settings are others is superseded (`Definition.made_with`).
+        wanted = {setting: value for setting, value in kept.items() if not is_fixed(setting)}
         with self._cluster.errors(f"updating the settings of the index {name}"):
             indices = self._cluster.client.indices
             answer = await indices.get_settings(index=name, params={"flat_settings": "true"})
-            fixed: list[str] = []
+            refused: list[str] = []
             for setting in differing(wanted, answer[name]["settings"]):
                 try:
                     await indices.put_settings(
@@ -242,15 +222,11 @@ class Indexes:
                 except RequestError as error:
                     if not is_fixed_setting(error):
                         raise
-                    fixed.append(setting)
-            found = await indices.get_mapping(index=name)
-        meta = found[name]["mappings"].get("_meta", {}).get("flusso", {})
-        if meta.get("made_with") != self._digest(mapping):
-            fixed += ["auto_subfields or text_analysis"]
-        if fixed:
+                    refused.append(setting)
+        if refused:
             _log.warning(
-                "the index %s was made with other options, which a live index cannot be given "
+                "the index %s was made with other settings, which a live index cannot be given "
                 "(%s); they take effect when the index is made anew",
                 name,
-                ", ".join(fixed),
+                ", ".join(refused),
             )

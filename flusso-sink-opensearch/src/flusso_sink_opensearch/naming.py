@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _GENERATION = re.compile(r"([0-9a-z]+)_([0-9]+)")
+_RUST_HASH = re.compile(r"[0-9a-f]{8}")
 _EPOCH = re.compile(r"_w([0-9]+)$")
 
 
@@ -42,6 +43,11 @@ class Names:
     def data(self, index: str, schema_hash: str, generation: int) -> str:
         """The index that holds a generation's documents."""
         return f"{self.schema(index, schema_hash)}_{generation}"
+
+
+def is_rust_hash(schema_hash: str) -> bool:
+    """Whether the Rust program of the same name spells hashes of schemas like this."""
+    return _RUST_HASH.fullmatch(schema_hash) is not None
 
 
 def write_alias(index: str, epoch: int) -> str:

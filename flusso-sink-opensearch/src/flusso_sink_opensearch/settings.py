@@ -12,6 +12,45 @@ from flusso_sink_opensearch.options import OpenSearchOptions, flat_settings
 
 Settings: TypeAlias = dict[str, JsonValue]
 
+FIXED_SETTINGS = frozenset(
+    {
+        "allocation.existing_shards_allocator",
+        "append_only.enabled",
+        "check_pending_flush.enabled",
+        "codec",
+        "codec.compression_level",
+        "composite_index",
+        "context_aware.enabled",
+        "derived_source.enabled",
+        "fielddata.cache",
+        "force_memory_term_dictionary",
+        "load_fixed_bitset_filters_eagerly",
+        "mapping.coerce",
+        "mapping.ignore_malformed",
+        "merge.policy",
+        "number_of_routing_shards",
+        "number_of_shards",
+        "number_of_virtual_shards",
+        "percolator.map_unmapped_fields_as_text",
+        "queries.cache.enabled",
+        "query.parse.allow_unmapped_fields",
+        "query_string.lenient",
+        "replication.type",
+        "routing_partition_size",
+        "shard.check_on_startup",
+        "soft_deletes.enabled",
+        "use_compound_file",
+    }
+)
+"""Settings that are given to an index when it is made and never again, without `index.`.
+
+They are those that `IndexScopedSettings.BUILT_IN_INDEX_SETTINGS` does not declare dynamic, but for
+what a server sets by itself. Of any other one that a live index refuses, a plugin's for one, it is
+said that it takes effect when the index is made anew.
+"""
+
+_FIXED_GROUPS = ("composite_index.", "similarity.", "sort.", "store.")
+
 _REPLICAS = "number_of_replicas"
 _REFRESH = "refresh_interval"
 _NEVER = "-1"
@@ -57,6 +96,11 @@ class IndexSettings:
     def still_seeding(self) -> Settings:
         """As `seeding`, for an index that has been begun: it keeps the copies that it has."""
         return {name: value for name, value in self.seeding.items() if name != _REPLICAS}
+
+    @property
+    def fixed(self) -> Settings:
+        """What the index is made with and cannot be given later."""
+        return {name: value for name, value in self.serving.items() if is_fixed(name)}
 
     @property
     def on_serving(self) -> Settings:
@@ -106,6 +150,11 @@ class SettingsOf:
         if serving.get("auto_expand_replicas", False) not in (False, "false"):
             del serving[_REPLICAS]
         return IndexSettings(serving)
+
+
+def is_fixed(name: str) -> bool:
+    """Whether only a new index takes a setting, by its flat name without `index.`."""
+    return name in FIXED_SETTINGS or name.startswith(_FIXED_GROUPS)
 
 
 def differing(wanted: Mapping[str, JsonValue], found: Mapping[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from flusso_core.model import (
     Finding,
     FlushReport,
     Generation,
+    GenerationSize,
     IndexMapping,
     QuarantinedDocument,
     Rejection,
@@ -32,6 +33,7 @@ from flusso_sink_opensearch.bulk import (
 from flusso_sink_opensearch.client import Cluster, create_client
 from flusso_sink_opensearch.connection import Connection
 from flusso_sink_opensearch.definition import Definition
+from flusso_sink_opensearch.existing import Existing
 from flusso_sink_opensearch.health import check_cluster
 from flusso_sink_opensearch.indexes import Indexes
 from flusso_sink_opensearch.naming import Names, write_alias
@@ -146,8 +148,16 @@ class OpenSearchSink(Sink):
         )
 
     async def generations(self, index: str) -> Sequence[Generation]:
-        """The generations of the index that exist."""
-        return await self._open.indexes.generations(index)
+        """The generations of the index that exist, those of the Rust program included."""
+        return await self._open.existing.generations(index)
+
+    def made_with(self, mapping: IndexMapping) -> str:
+        """A digest of mappings, analysis and fixed settings."""
+        return self._definition.made_with(mapping)
+
+    async def size(self, generation: Generation) -> GenerationSize:
+        """Its documents, counted by the cluster, and its bytes on all disks."""
+        return await self._open.existing.size(generation)
 
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Create the index, or take it over from the run before."""
@@ -172,6 +182,8 @@ class OpenSearchSink(Sink):
     async def drop_generation(self, generation: Generation) -> None:
         """Delete the index of a generation that searches do not see."""
         await self._open.indexes.drop(generation)
+        if generation.foreign:
+            await self._open.existing.forget(generation)
         where = (generation.index, generation.number)
         self._targets.pop(where, None)
         self._uuids.pop(where, None)
@@ -342,6 +354,7 @@ class _Parts:
         self.cluster = cluster
         self.meta = Meta(cluster, names)
         self.indexes = Indexes(cluster, names, definition)
+        self.existing = Existing(cluster, names)
         self.writer = BulkWriter(cluster, options)
         self.quarantine = Quarantine(
             cluster,

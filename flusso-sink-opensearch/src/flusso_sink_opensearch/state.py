@@ -119,9 +119,13 @@ class Meta:
         """Every index's record, by logical name."""
         meta = self._names.meta
         with self._cluster.errors("reading the state records"):
-            await self._cluster.client.indices.refresh(index=meta)
+            # It is not there before the first run.
+            params = {"ignore_unavailable": "true"}
+            await self._cluster.client.indices.refresh(index=meta, params=params)
             answer = await self._cluster.client.search(
-                index=meta, body={"query": {"match_all": {}}, "size": _MOST_INDEXES}
+                index=meta,
+                body={"query": {"match_all": {}}, "size": _MOST_INDEXES},
+                params=params,
             )
         stored: dict[str, StoredRecord] = {}
         for hit in answer["hits"]["hits"]:
