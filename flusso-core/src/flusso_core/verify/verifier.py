@@ -1,0 +1,213 @@
+"""The comparison of a source with what a sink serves, while both go on living."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from flusso_core.engine.retry import Retrier
+from flusso_core.engine.transforms import Transforms
+from flusso_core.interfaces import ChangeCapture, DocumentBuilder, DocumentTransform, Sink
+from flusso_core.model import Key, KeyRange
+from flusso_core.verify.comparison import same
+from flusso_core.verify.inquiry import Inquiry, Repair
+from flusso_core.verify.report import Report
+from flusso_core.verify.served import (
+    NotComparable,
+    Served,
+    built_by,
+    record_of,
+    require_capable,
+    require_stream,
+    serving,
+)
+from flusso_core.verify.sides import Sides
+from flusso_core.verify.standing import Standing
+
+MOST_SUSPECTS = 5000
+"""Documents that may differ and have yet to be looked at: then they are, before more is read."""
+
+_RANGES_PER_READER = 4
+
+Progressed = Callable[[int, int | None], None]
+"""Told how many documents have been compared, and about how many there are."""
+
+
+class Verifier:
+    """Compares one index of a sink with the source, every document of it.
+
+    Nothing is stopped, and nothing is written by itself: no lease is taken and no position
+    confirmed. The edges are open and belong to the caller.
+
+    ```python
+    report = await Verifier(capture, builder, sink, "users", name="search", retrier=retrier).run()
+    assert report.drift == 0
+    ```
+
+    Args:
+        capture: knows where the source's stream ends.
+        builder: reads the source.
+        sink: the destination.
+        index: the logical name.
+        name: of the sink.
+        retrier: how failures that pass are tried again.
+        transforms: index to what changes its documents before they are written.
+        readers: key ranges that are read at once.
+        patience: seconds for which the index may get no further before it counts as one that
+            nobody keeps right now.
+        most_suspects: documents that may differ and are held in memory.
+    """
+
+    def __init__(
+        self,
+        capture: ChangeCapture,
+        builder: DocumentBuilder,
+        sink: Sink,
+        index: str,
+        *,
+        name: str,
+        retrier: Retrier,
+        transforms: Mapping[str, Sequence[DocumentTransform]] | None = None,
+        readers: int = 2,
+        patience: float = 30.0,
+        most_suspects: int = MOST_SUSPECTS,
+    ) -> None:
+        self._capture = capture
+        self._builder = builder
+        self._sink = sink
+        self._index = index
+        self._name = name
+        self._retrier = retrier
+        self._transforms = Transforms(transforms or {})
+        self._readers = readers
+        self._patience = patience
+        self._most_suspects = most_suspects
+
+    async def run(
+        self, *, repair: Repair | None = None, progressed: Progressed | None = None
+    ) -> Report:
+        """Compare all documents, and look for those that the sink has beyond them.
+
+        Args:
+            repair: builds anew what differs for certain, which is then compared once more.
+            progressed: told how many documents have been compared, and about how many there are.
+
+        Raises:
+            NotComparable: the sink gives nothing back, the index is not filled, or another
+                generation took the place of the one that was compared.
+        """
+        async with self._served() as served:
+            report = Report(self._name, self._index, served.number)
+            standing = Standing(
+                self._capture,
+                self._sink,
+                self._index,
+                name=self._name,
+                generation=served.number,
+                retrier=self._retrier,
+                patience=self._patience,
+            )
+            sides = Sides(self._sink, served, self._transforms, self._retrier)
+            inquiry = Inquiry(sides, standing, self._sink, report, repair)
+            comparison = _Comparison(
+                sides, inquiry, report, self._most_suspects, progressed or _nobody
+            )
+            await comparison.run(self._readers, self._retrier)
+            report.behind = standing.behind
+        return report
+
+    @asynccontextmanager
+    async def _served(self) -> AsyncGenerator[Served, None]:
+        """What searches see, and an open builder of its documents."""
+        require_capable(self._name, self._sink.capabilities)
+        records = await self._retrier.run("reading the state records", self._sink.load_records)
+        record = record_of(records, self._index, self._name)
+        generation = serving(record, self._name)
+        identity = await self._retrier.run("asking the source", self._capture.identity)
+        require_stream(record, identity, self._name)
+        served = built_by(generation, self._builder, self._index)
+        if served.builder is self._builder:
+            yield served
+            return
+        async with served.builder as builder:
+            for unfit in builder.unfit():
+                raise NotComparable(f"index {unfit.index}: {unfit.reason}")
+            yield served
+
+
+class _Comparison:
+    """One pass over both sides, several key ranges at once."""
+
+    def __init__(
+        self,
+        sides: Sides,
+        inquiry: Inquiry,
+        report: Report,
+        most_suspects: int,
+        progressed: Progressed,
+    ) -> None:
+        self._sides = sides
+        self._inquiry = inquiry
+        self._report = report
+        self._most_suspects = most_suspects
+        self._progressed = progressed
+        self._suspects: dict[Key, None] = {}
+        self._judging = asyncio.Lock()
+        self._estimate: int | None = None
+
+    async def run(self, readers: int, retrier: Retrier) -> None:
+        """Compare everything, and judge what differs."""
+        self._estimate = await self._sides.estimate()
+        spans = list(await self._sides.ranges(readers * _RANGES_PER_READER))
+        spans.reverse()
+        self._progressed(0, self._estimate)
+
+        async def read() -> None:
+            while spans:
+                await self._compare_range(spans.pop())
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(retrier.run("comparing ids", self._compare_ids))
+            for _ in range(readers):
+                tasks.create_task(read())
+        await self._judge()
+
+    async def _compare_range(self, span: KeyRange) -> None:
+        """Compare the documents that the source has in a range."""
+        cursor: Key | None = None
+        while True:
+            page = await self._sides.page(span, cursor)
+            stored = await self._sides.stored(list(page.documents))
+            await self._suspect(
+                [key for key, body in page.documents.items() if not same(body, stored[key].body)]
+            )
+            self._report.documents += len(page.documents)
+            self._progressed(self._report.documents, self._estimate)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def _compare_ids(self) -> None:
+        """Find documents of the sink that the source lacks."""
+        self._report.ids = 0
+        async with aclosing(self._sides.lacking()) as found:
+            async for count, keys in found:
+                self._report.ids += count
+                await self._suspect(keys)
+
+    async def _suspect(self, keys: Sequence[Key]) -> None:
+        self._suspects |= dict.fromkeys(keys)
+        if len(self._suspects) >= self._most_suspects:
+            await self._judge()
+
+    async def _judge(self) -> None:
+        """Find out about those that there are; whoever adds more meanwhile waits."""
+        async with self._judging:
+            keys, self._suspects = list(self._suspects), {}
+            if keys:
+                await self._inquiry.judge(keys)
+
+
+def _nobody(_: int, __: int | None) -> None:
+    """Nobody wants to know."""
