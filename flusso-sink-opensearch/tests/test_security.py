@@ -25,7 +25,7 @@ from botocore.credentials import Credentials
 from flusso_core.errors import ConfigError, SinkFatal, SinkUnavailable
 from flusso_core.model import FlushReport
 from flusso_sandbox.endpoints import OpenSearchEndpoint
-from flusso_sandbox.fault_proxy import FaultProxy, Outcome
+from flusso_sandbox.fault_proxy import Fault, FaultProxy, Outcome
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -118,6 +118,16 @@ async def test_without_the_certificate_that_is_asked_for_it_says_so(
 ) -> None:
     """In TLS 1.3 the server hangs up only after the handshake, and gives no reason."""
     sink = await bench.sink(acquire=False, **guarded.options_but(client_cert=None, client_key=None))
+    with pytest.raises(SinkUnavailable, match="certificate"):
+        await sink.acquire("a run")
+
+
+async def test_a_connection_that_is_reset_is_explained_alike(
+    bench: Bench, guarded: Guarded
+) -> None:
+    """A server that hangs up for want of a certificate may reset the connection as well."""
+    guarded.proxy.choose = lambda _request: Fault.RESET_BEFORE
+    sink = await bench.sink(acquire=False, **guarded.options)
     with pytest.raises(SinkUnavailable, match="certificate"):
         await sink.acquire("a run")
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -278,8 +280,12 @@ def _refusal(status: HTTPStatus) -> web.Response:
 
 
 def _reset(request: web.Request) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.abort()
+    transport = request.transport
+    if transport is not None:
+        # Without lingering, closing sends RST instead of FIN (socket(7), SO_LINGER).
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
     return web.Response()
 
 

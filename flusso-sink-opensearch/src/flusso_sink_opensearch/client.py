@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import logging
 import ssl
 from collections.abc import Awaitable, Collection, Generator, Mapping
@@ -255,10 +256,16 @@ class Cluster:
                 "authority's certificate as ca_file, or set tls_verify to false"
             )
         hint = ""
-        if isinstance(cause, ServerDisconnectedError) and self.connection.scheme == "https":
+        if _hung_up(cause) and self.connection.scheme == "https":
             hint = " (if it asks for a client's certificate, give client_cert)"
         msg = f"{doing}: OpenSearch at {self.url} cannot be reached: {cause}{hint}"
         return SinkUnavailable(msg)
+
+
+def _hung_up(cause: object) -> bool:
+    """Whether the server ended the connection; it may say so, or only reset it."""
+    reset = isinstance(cause, OSError) and cause.errno == errno.ECONNRESET
+    return reset or isinstance(cause, ServerDisconnectedError)
 
 
 def error_body(error: TransportError) -> dict[str, Any]:
