@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from flusso_core.engine.planner import (
     frozen,
     plan_start,
     reindexed,
+    rolled_back,
     served,
     unnamed,
     without,
@@ -290,9 +292,17 @@ def test_a_generation_that_is_gone_is_a_gap(record: StateRecord) -> None:
     assert not found.record.current.seeded
 
 
-def test_a_generation_that_had_not_begun_need_not_exist() -> None:
-    """The run ended between the record and the generation."""
-    assert plan(UNBEGUN, existing=()) == StartPlan(UNBEGUN)
+def test_a_generation_that_is_not_there_never_begins_again_under_its_number() -> None:
+    """C7: behind a TRUNCATE it had documents before it had a page; a late one must not reach it.
+
+    Where the run ended between the record and the generation, it is no gap all the same.
+    """
+    found = plan(UNBEGUN, existing=(), policy=GapPolicy.STOP)
+    assert found.reason is None
+    assert found.record.current == replace(UNBEGUN.current, number=UNBEGUN.current.number + 1)
+    empty = emptied(SEEDED, MAPPING)
+    found = plan(empty, existing=there(3, serves=3), policy=GapPolicy.STOP)
+    assert found.record == replace(empty, current=replace(empty.current, number=5))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +349,9 @@ def test_what_a_generation_cannot_be_given_any_more_begins_another(
 
 
 def test_a_generation_that_had_not_begun_is_made_with_the_options_of_now() -> None:
-    assert plan(UNBEGUN, existing=made("old", 2), made_with="new") == StartPlan(UNBEGUN)
+    begun = plan(UNBEGUN, existing=made("old", 2), made_with="new")
+    assert begun.reason is None
+    assert begun.record.current == replace(UNBEGUN.current, number=4)
     forgotten = plan(None, existing=made("old", 5, serves=5), made_with="new").record
     assert (forgotten.current.number, forgotten.serving) == (
         6,
@@ -353,7 +365,7 @@ def test_what_another_program_made_serves_and_is_never_dropped_unasked() -> None
     first = plan(None, existing=theirs).record
     assert first.current == GenerationRecord(4, "hash", "the schema")
     assert first.serving == GenerationRecord(3, "theirs", seeded=True)
-    assert plan(first, existing=theirs).record == first
+    assert plan(first, existing=[*theirs, *there(4)]).record == first
     assert unnamed([replace(theirs[0], serves=False)], served(first)) == []
     gone = plan(SEEDED, existing=theirs)
     assert "generation 3 no longer exists" in str(gone.reason)
@@ -396,6 +408,48 @@ def test_what_is_superseded_is_kept_where_that_was_asked_for() -> None:
     assert (kept.serving, kept.kept, kept.keep) == (None, (FULL,), False)
     dropped = served(reindexed(SEEDED, MAPPING))
     assert (dropped.serving, dropped.kept) == (None, ())
+
+
+def back(record: StateRecord, *, keep: bool = True, **given: Any) -> StateRecord:
+    given.setdefault("existing", [*there(1, 3), *there(2, schema="old")])
+    return rolled_back(record, MAPPING, keep=keep, **given)
+
+
+def test_going_back_takes_the_newest_older_one_of_the_schema() -> None:
+    """D4: one that got no changes is swept, and the newer one is kept where that is wished for."""
+    first, second = GenerationRecord(1, "hash", seeded=True), GenerationRecord(2, "old")
+    record = replace(SEEDED, kept=(first, second), keep=True)
+    older = back(record)
+    assert older == replace(SEEDED, current=asked(first), kept=(second, FULL))
+    assert back(record, keep=False).kept == (second,)
+    assert back(older).current == asked(FULL)
+
+
+def test_going_back_gives_up_what_is_being_filled() -> None:
+    """D4: what serves has had every change, unless it was void or frozen."""
+    filling = reindexed(SEEDED, MAPPING, keep=True)
+    assert back(filling) == SEEDED
+    assert back(emptied(SEEDED, MAPPING)).current == asked(FULL)
+    # What serves has another schema: it is kept, as what searches saw.
+    other = GenerationRecord(2, "old", seeded=True)
+    kept = replace(filling, serving=other, kept=(FULL,))
+    assert back(kept) == replace(SEEDED, current=asked(FULL), kept=(other,))
+
+
+def test_going_back_needs_an_older_one_that_lasts() -> None:
+    """D4: one of another schema or other options would be replaced at the next start."""
+    kept = replace(SEEDED, kept=(GenerationRecord(2, "old"),))
+    for record, existing in ((SEEDED, there(3)), (kept, there(3))):
+        with pytest.raises(EngineError, match="no older generation"):
+            back(record, existing=existing)
+    with pytest.raises(EngineError, match=r"\(2\).*put the older files back"):
+        back(kept)
+    first = GenerationRecord(1, "hash", seeded=True)
+    made = [replace(one, made_with="2 shards") for one in there(1, 3)]
+    record = replace(SEEDED, kept=(first,))
+    assert back(record, existing=made, made_with="2 shards").current == asked(first)
+    with pytest.raises(EngineError, match="other options of the sink"):
+        back(record, existing=made, made_with="4 shards")
 
 
 def test_what_no_record_names_can_go_unless_it_serves() -> None:

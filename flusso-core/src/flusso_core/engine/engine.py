@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
@@ -27,7 +27,7 @@ from flusso_core.interfaces import (
     Queue,
     Sink,
 )
-from flusso_core.model import Key, UnfitIndex
+from flusso_core.model import Key, StateRecord, UnfitIndex
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
@@ -128,13 +128,29 @@ class Engine:
         """
         return await self._capture.lag()
 
-    async def run(self, *, once: bool = False, backfill_only: bool = False) -> None:
+    def records(self) -> Mapping[str, Mapping[str, StateRecord]]:
+        """What is true of every index now, by the names of the sinks that are up."""
+        return {lane.name: lane.records for lane in self._lanes}
+
+    async def run(
+        self,
+        *,
+        once: bool = False,
+        backfill_only: bool = False,
+        request: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         """Keep the sinks in step, until `stop`.
+
+        ```python
+        await engine.run(once=True, request=lambda: engine.reindex("users"))
+        ```
 
         Args:
             once: return as soon as everything that was committed before the seeds ended is
                 right at every destination.
             backfill_only: return as soon as every index is seeded.
+            request: is awaited as soon as every sink is up, such as a `reindex` of this engine; a
+                job is not done before it is. What it raises ends the run.
 
         Raises:
             FlussoError: the run cannot go on; what is not confirmed comes again in the next one.
@@ -143,7 +159,7 @@ class Engine:
         try:
             async with AsyncExitStack() as stack:
                 if await unless(self._stop, self._start(stack)):
-                    await self._run(once=once, backfill_only=backfill_only)
+                    await self._run(once=once, backfill_only=backfill_only, request=request)
                     if once or backfill_only:
                         self._require_all()
         except ExceptionGroup as group:
@@ -180,6 +196,32 @@ class Engine:
         """
         for lane in self._lanes_with(index):
             await lane.reindex(index, keep=keep_old)
+
+    async def rollback(self, index: str, *, keep_current: bool = True) -> None:
+        """Go back to the newest older generation of an index that has its present schema.
+
+        While a new one is being filled, that one is given up, and what serves goes on. Otherwise
+        searches see the kept generation at once. It got no changes since it was superseded, and
+        is swept from now on; until that has ended, a search may find what was true then. Call
+        it while `run` runs. It returns when searches see it at every sink that is up; ephemeral
+        ones keep no generations.
+
+        Args:
+            index: the logical name.
+            keep_current: keep what searches have seen until now, so that a further call returns
+                to it; otherwise it is dropped.
+
+        Raises:
+            EngineError: nothing runs, the run ends meanwhile, there is no such index, or a sink
+                has no older generation of this schema: then nothing has been changed.
+        """
+        lanes = [lane for lane in self._lanes_with(index) if lane.remembers]
+        if not lanes:
+            raise EngineError("no sink that is up keeps generations")
+        for lane in lanes:
+            await lane.require_older(index)
+        for lane in lanes:
+            await lane.rollback(index, keep=keep_current)
 
     async def rebuild(self, index: str, documents: Sequence[Key | str]) -> None:
         """Build documents of an index anew from the current rows, and write or delete them.
@@ -225,12 +267,20 @@ class Engine:
         if index in self._stopped:
             raise EngineError(f"index {index} has stopped: {self._stopped[index]}")
 
-    async def _run(self, *, once: bool, backfill_only: bool) -> None:
+    async def _run(
+        self,
+        *,
+        once: bool,
+        backfill_only: bool,
+        request: Callable[[], Awaitable[object]] | None,
+    ) -> None:
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(self._stream.follow())
             confirming = tasks.create_task(self._stream.confirm_for_ever())
             keeping = [tasks.create_task(keeper.run()) for keeper in self._keepers]
-            goal = tasks.create_task(self._reach(once=once, backfill_only=backfill_only))
+            goal = tasks.create_task(
+                self._reach(once=once, backfill_only=backfill_only, request=request)
+            )
             watching = tasks.create_task(self._end_without_indexes())
             await self._stop.wait()
             goal.cancel()
@@ -242,9 +292,19 @@ class Engine:
                 await self._stream.confirm()
             following.cancel()
 
-    async def _reach(self, *, once: bool, backfill_only: bool) -> None:
+    async def _reach(
+        self,
+        *,
+        once: bool,
+        backfill_only: bool,
+        request: Callable[[], Awaitable[object]] | None,
+    ) -> None:
         """See to it that a job ends when it is done."""
         self._observer.phase(Phase.BACKFILLING)
+        if request is not None:
+            for keeper in self._keepers:
+                await keeper.reach(_up)
+            await request()
         for keeper in self._keepers:
             await keeper.reach(Lane.seeded)
         self._observer.phase(Phase.LIVE)
@@ -372,6 +432,10 @@ class Engine:
         named = "; ".join(f"{index}: {reason}" for index, reason in self._stopped.items())
         few = len(self._stopped) == 1
         return f"{'an index has' if few else 'indexes have'} stopped and will miss changes: {named}"
+
+
+async def _up(_: Lane) -> None:
+    """A lane that can be asked is up."""
 
 
 def _memory_queue(lane: str) -> Queue:

@@ -19,6 +19,7 @@ from flusso_core.engine.planner import (
     frozen,
     plan_start,
     reindexed,
+    rolled_back,
     served,
     unnamed,
     without,
@@ -145,8 +146,12 @@ class Generations:
         for target, series in self._series.items():
             await self._begin(series)
             serving = {one.number for one in existing[target.index] if one.serves}
-            current = self._records.current(target.index).current.number
-            if target.generation == current and current not in serving:
+            record = self._records.current(target.index)
+            if target.generation != record.current.number or target.generation in serving:
+                continue
+            if record.current.seeded and record.serving is None:
+                await self._serve(series)  # a rollback was cut short
+            else:
                 self._unserved.add(target)
         for index in existing:
             await self._clean(index)
@@ -275,7 +280,7 @@ class Generations:
             for target in targets:
                 self._fill_if_needed(target)
 
-    async def obey(self, work: Coroutine[Any, Any, None], *, failure: str) -> None:
+    async def obey(self, work: Callable[[], Awaitable[None]], *, failure: str) -> None:
         """Do what was asked for from outside, within the run: it goes on without who asked.
 
         Args:
@@ -283,18 +288,29 @@ class Generations:
             failure: what is not true when the run ends before it is done.
 
         Raises:
-            EngineError: the run has ended before it was done, or has not begun.
+            EngineError: it was refused; or the run has ended before it was done, or not begun.
         """
+        refused: list[EngineError] = []
+
+        async def obeyed() -> None:
+            try:
+                await work()
+            except EngineError as error:  # it is for who asked, and no reason to end the run
+                refused.append(error)
+
+        obeying = obeyed()
         try:
-            task = self._spawn(work)
+            task = self._spawn(obeying)
         except RuntimeError:  # the run is being cancelled, and its group takes no task any more
-            work.close()
+            obeying.close()
             task = None
         if task is not None:
             await asyncio.wait([task])
         if task is None or task.cancelled():
             raise EngineError(f"{failure}: the run of this sink has ended, or had not begun")
         task.result()
+        if refused:
+            raise refused[0]
 
     async def reindex(self, index: str, *, keep: bool) -> None:
         """Begin a new generation of the same schema; returns when it gets changes.
@@ -311,6 +327,50 @@ class Generations:
             replaced = not before.current.seeded and unfilled in self._series
             gone = [unfilled] if replaced else []
             self._fill_if_needed(await self._replace(record, gone))
+
+    async def require_older(self, index: str) -> None:
+        """Change nothing.
+
+        Raises:
+            EngineError: `rollback` would refuse.
+        """
+        await self._rolled_back(index, keep=True)
+
+    async def rollback(self, index: str, *, keep: bool) -> None:
+        """Go back to the newest older generation; returns when searches see it.
+
+        A kept one is swept from then on, as it got no changes.
+
+        Args:
+            index: the logical name.
+            keep: keep what searches saw until now.
+
+        Raises:
+            EngineError: there is none that fits the schema; nothing has been changed.
+        """
+        async with self._locks[index]:
+            record = await self._rolled_back(index, keep=keep)
+            chosen = Target(index, record.current.number)
+            live = [target for target in self._series if target.index == index]
+            await self._replace(record, [target for target in live if target != chosen])
+            await self._serve(self._series[chosen])
+            self._unserved.discard(chosen)
+            await self._clean(index)
+            self._fill_if_needed(chosen)
+        self._check()
+
+    async def _rolled_back(self, index: str, *, keep: bool) -> StateRecord:
+        mapping = self._schemas.mappings[index]
+        try:
+            return rolled_back(
+                self._records.current(index),
+                mapping,
+                keep=keep,
+                existing=await self._existing(index),
+                made_with=self._sink.made_with(mapping),
+            )
+        except EngineError as error:
+            raise EngineError(f"{self._lane}: {error}") from error
 
     def lost(self, lost: GenerationLost) -> None:
         """A generation is gone: fill its index afresh."""
@@ -409,10 +469,7 @@ class Generations:
             self._records.change(target, filled)
             await self._records.stored()
             return
-        await self._retrier.run(
-            "serving a generation",
-            partial(self._sink.serve_generation, series.mapping, target.generation),
-        )
+        await self._serve(series)
         self._records.change(target, filled)
         self._records.decide(served(self._records.current(index)))
         await self._records.stored()
@@ -505,6 +562,12 @@ class Generations:
         )
         index, number = series.target
         self._made[series.target] = Generation(index, number, series.mapping.schema_hash)
+
+    async def _serve(self, series: Series) -> None:
+        await self._retrier.run(
+            "serving a generation",
+            partial(self._sink.serve_generation, series.mapping, series.target.generation),
+        )
 
     async def _clean(self, index: str) -> None:
         """Drop what the index's durable record does not name."""

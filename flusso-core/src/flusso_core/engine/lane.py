@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from flusso_core.engine.admission import Admission
 from flusso_core.engine.batcher import Batcher
@@ -118,6 +119,16 @@ class Lane:
         self._series: dict[Target, Series] = {}
         self._landed = asyncio.Event()
         self._watermark_moved = asyncio.Event()
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the destination stores records, and so keeps generations."""
+        return self._sink.capabilities.records
+
+    @property
+    def records(self) -> Mapping[str, StateRecord]:
+        """What is true of each index, by logical name."""
+        return {index: self._records.current(index) for index in self._records.indexes}
 
     @property
     def position(self) -> Position:
@@ -237,19 +248,31 @@ class Lane:
     async def sweep(self, index: str, reason: str) -> None:
         """Read all rows of an index again; returns when the destination has the intent."""
         await self._generations.obey(
-            self._generations.sweep(index, reason), failure=f"{self.name}: {_NOT_NOTED}"
+            partial(self._generations.sweep, index, reason), failure=f"{self.name}: {_NOT_NOTED}"
         )
 
     async def reindex(self, index: str, *, keep: bool) -> None:
         """Fill an index anew beside what serves; returns when that has begun."""
         await self._generations.obey(
-            self._generations.reindex(index, keep=keep), failure=f"{self.name}: {_NOT_NOTED}"
+            partial(self._generations.reindex, index, keep=keep),
+            failure=f"{self.name}: {_NOT_NOTED}",
+        )
+
+    async def require_older(self, index: str) -> None:
+        """Raise an `EngineError` where `rollback` would."""
+        await self._generations.require_older(index)
+
+    async def rollback(self, index: str, *, keep: bool) -> None:
+        """Go back to an older generation of an index; returns when searches see it."""
+        await self._generations.obey(
+            partial(self._generations.rollback, index, keep=keep),
+            failure=f"{self.name}: {_NOT_NOTED}",
         )
 
     async def rebuild(self, index: str, documents: Sequence[Key | str]) -> None:
         """Build these documents anew; returns when all of them have landed, or were refused."""
         await self._generations.obey(
-            self._rebuilder.rebuild(index, documents),
+            partial(self._rebuilder.rebuild, index, documents),
             failure=f"{self.name}: not every document of index {index} has been built anew",
         )
 

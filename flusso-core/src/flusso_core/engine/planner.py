@@ -81,15 +81,15 @@ def plan_start(
     current = _found(record.current, existing)
     if record.current.schema_hash != mapping.schema_hash or _is_outdated(current, made_with):
         record = reindexed(record, mapping, existing=existing)
-    elif _begun(record.current) and current is None:
-        reason = f"its generation {record.current.number} no longer exists at the destination"
-        _stop_by(policy, mapping, reason)
-        record = replace(record, current=_next(mapping, record, existing))
-    elif reason is not None:
-        _stop_by(policy, mapping, reason)
-        if not record.current.seeded:
+    else:
+        if current is None and _begun(record.current):
+            reason = f"its generation {record.current.number} no longer exists at the destination"
+        if reason is not None:
+            _stop_by(policy, mapping, reason)
+        if current is None or (reason is not None and not record.current.seeded):
+            # Also one that had no documents yet: what was sent to it may still arrive.
             record = replace(record, current=_next(mapping, record, existing))
-        else:
+        elif reason is not None:
             record = replace(record, current=asked(record.current))
     if reason is not None and record.serving is not None:
         record = replace(record, serving=asked(record.serving))
@@ -138,6 +138,61 @@ def reindexed(
         serving=record.serving or (record.current if record.current.seeded else None),
         keep=keep,
     )
+
+
+def rolled_back(
+    record: StateRecord,
+    mapping: IndexMapping,
+    *,
+    keep: bool,
+    existing: Collection[Generation],
+    made_with: str | None = None,
+) -> StateRecord:
+    """The index in the newest older generation that fits; searches are to see that at once.
+
+    What still serves while a newer one is filled has got every change: the newer one is given up.
+    A kept one has got none since it was superseded: it is swept in its place.
+
+    Args:
+        record: of the index.
+        mapping: of the schema as it is now.
+        keep: keep what searches see now.
+        existing: the generations of the index that exist at the destination.
+        made_with: what a generation is made with now (`Sink.made_with`).
+
+    Raises:
+        EngineError: there is none, or none by the schema and the options as they are now.
+    """
+    record = _there(record, existing)
+    older = [*([record.serving] if record.serving else []), *reversed(record.kept)]
+    if not older:
+        message = (
+            f"index {record.index} has no older generation to go back to; flusso reindex "
+            "--keep-old keeps one"
+        )
+        raise EngineError(message)
+    fitting = (
+        one
+        for one in older
+        if one.schema_hash == mapping.schema_hash
+        and not _is_outdated(_found(one, existing), made_with)
+    )
+    chosen = next(fitting, None)
+    if chosen is None:
+        # It would not last: the next start goes by the files, to a generation of those.
+        numbers = ", ".join(str(one.number) for one in older)
+        message = (
+            f"every older generation of index {record.index} ({numbers}) was made by another "
+            "schema, or with other options of the sink, than the deployment has now; put the "
+            "older files back, start flusso with them, and roll back then"
+        )
+        raise EngineError(message)
+    seen = record.serving or record.current
+    kept = [one for one in record.kept if one != chosen]
+    if keep and seen != chosen and seen.seeded:
+        kept.append(seen)
+    current = chosen if chosen == record.serving else asked(chosen)
+    return replace(record, current=current, serving=None, keep=False, kept=tuple(kept))
 
 
 def without(record: StateRecord, mapping: IndexMapping, number: int) -> StateRecord:
