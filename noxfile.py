@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nox
+from nox.command import CommandFailed
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent
@@ -145,10 +146,16 @@ def integration(session: nox.Session) -> None:
     """Run the tests on real servers, which they start themselves."""
     sync(session, "test")
     start_reports(session)
+    failed: list[str] = []
     for folder in INTEGRATION:
         package = folder.split("/", 1)[0]
         workers = WORKERS.get(package, "-n0")
-        run_pytest(session, package, workers, "-m", "integration and not soak", folder)
+        try:
+            run_pytest(session, package, workers, "-m", "integration and not soak", folder)
+        except CommandFailed:  # what the others would say is worth the minutes
+            failed.append(folder)
+    if failed:
+        session.error(f"tests failed in {', '.join(failed)}")
 
 
 @nox.session
