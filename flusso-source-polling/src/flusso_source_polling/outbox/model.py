@@ -1,0 +1,198 @@
+"""What the databases' outboxes have in common: names, columns, and what each has to say."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, MetaData, Text, literal
+from sqlalchemy import Dialect as SqlDialect
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.types import TypeEngine
+
+from flusso_core.model import TableName
+from flusso_source_polling.catalogue import Table
+
+DEFAULT_NAME = "flusso_outbox"
+
+LONGEST_NAME = 40
+"""Characters of an outbox's name at most: names of triggers are made of it, 63 bytes at most."""
+
+
+COLUMNS = ("table_schema", "table_name", "operation", "old_row", "new_row")
+"""What an entry has beside its id. The rows are JSON objects: texts by columns' names."""
+
+
+class Quoting:
+    """Writes names and values into statements that are sent, or shown, as they are.
+
+    Args:
+        dialect: whose.
+    """
+
+    def __init__(self, dialect: Callable[..., SqlDialect]) -> None:
+        # Named parameters: with others, a percent sign would be doubled.
+        self._dialect = dialect(paramstyle="named")
+
+    def name(self, *parts: str) -> str:
+        """An identifier, behind the names of what it is in."""
+        quote = self._dialect.identifier_preparer.quote_identifier
+        return ".".join(quote(one) for one in parts)
+
+    def text(self, value: str) -> str:
+        """A text, where a backslash is one."""
+        return self.expression(literal(value, Text()))
+
+    def expression(self, expression: ColumnElement[Any]) -> str:
+        """An expression with its values."""
+        compiled = expression.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True})
+        return str(compiled)
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A table whose changes are logged.
+
+    Attributes:
+        table: the table.
+        key: the columns that identify a row.
+        routing: columns that lead to documents, in the key or not.
+    """
+
+    table: Table
+    key: tuple[str, ...]
+    routing: frozenset[str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those whose values an entry has."""
+        return (*self.key, *sorted(self.routing.difference(self.key)))
+
+    @property
+    def name(self) -> TableName:
+        """The table's name as schemas have it; entries carry it."""
+        return self.table.name
+
+
+Triggers = Mapping[str, str]
+"""Triggers of a table: what each one does, by its name, as the catalogue spells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The triggers that a table should have.
+
+    Attributes:
+        triggers: what the catalogue says of them when they are as they should be.
+        statements: make them so, whatever is there; one transaction.
+    """
+
+    logged: Logged
+    triggers: Triggers
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlindSpot:
+    """Changes of a table that fire no trigger: which, and what to do about it."""
+
+    message: str
+    cure: str
+
+
+class OutboxDialect(ABC):
+    """One database's way to log changes. Nothing here holds a connection.
+
+    Args:
+        name: the log's table.
+    """
+
+    def __init__(self, name: TableName) -> None:
+        self.name = name
+
+    @property
+    def reader_name(self) -> TableName:
+        """The table that says who reads the log."""
+        return TableName(self.name.schema, f"{self.name.name}_reader")
+
+    @property
+    @abstractmethod
+    def id_type(self) -> TypeEngine[Any]:
+        """The type of the entries' ids, which grow."""
+
+    @property
+    def log(self) -> SqlTable:
+        """The log's table, for statements."""
+        return SqlTable(
+            self.name.name,
+            MetaData(),
+            Column("id", self.id_type, primary_key=True),
+            *(Column(name, Text) for name in COLUMNS),
+            schema=self._schema,
+        )
+
+    @property
+    def reader(self) -> SqlTable:
+        """The table that says who reads the log, for statements."""
+        return SqlTable(
+            self.reader_name.name, MetaData(), Column("stream", Text), schema=self._schema
+        )
+
+    @abstractmethod
+    def read_id(self, text: str) -> Any:
+        """An id that was written down."""
+
+    @property
+    @abstractmethod
+    def sees_truncate(self) -> bool:
+        """Whether a TRUNCATE is in the log."""
+
+    @property
+    @abstractmethod
+    def _schema(self) -> str | None:
+        """The schema by which SQLAlchemy finds the log."""
+
+    @property
+    @abstractmethod
+    def writing(self) -> tuple[str, ...]:
+        """Statements that begin a transaction which may write and waits for no lock for long."""
+
+    @abstractmethod
+    def create(self) -> tuple[str, ...]:
+        """Make the log, if it is not there."""
+
+    @abstractmethod
+    def drop(self) -> tuple[str, ...]:
+        """Remove the log. Triggers that are still there would then break whoever writes."""
+
+    @abstractmethod
+    def wanted(self, connection: Connection, logged: Logged) -> Wanted:
+        """The triggers that a table should have."""
+
+    @abstractmethod
+    def installed(self, connection: Connection) -> Mapping[TableName, Triggers]:
+        """Every trigger of this outbox, by the table that it is on."""
+
+    @abstractmethod
+    def remove(self, table: TableName, triggers: Sequence[str]) -> tuple[str, ...]:
+        """Remove these triggers of a table; one transaction."""
+
+    @abstractmethod
+    def blind_spots(self, connection: Connection, logged: Logged) -> Sequence[BlindSpot]:
+        """What of the table the triggers do not see."""
+
+    def trigger(self, table: TableName, what: str) -> str:
+        """The name of a trigger; in some databases no two tables have one of the same name."""
+        spelled = f"{table.schema}\0{table.name}".encode()
+        digest = blake2b(spelled, digest_size=4).hexdigest()
+        return f"{self.name.name}_{digest}_{what}"
+
+    def made(self, trigger: str) -> bool:
+        """Whether a name is one that `trigger` gives, for whichever table."""
+        return (
+            re.fullmatch(rf"{re.escape(self.name.name)}_[0-9a-f]{{8}}_[a-z]+", trigger) is not None
+        )

@@ -1,0 +1,1 @@
+"""The change-log table, its triggers and its reader."""
