@@ -4,9 +4,10 @@
 
 - nothing is confirmed that a record does not say;
 - no confirmed position has an unpaid debt: each document that a commit up to there touched is at
-  the destination as some snapshot since that commit had it, or is owed to a later commit;
+  the destination as some snapshot since that commit had it, by the generation's own schema, or is
+  owed to a later commit;
 - no document is in flight twice (`MemorySink` checks it);
-- what waits stays within the bounds;
+- what is counted in memory is what there is (`counting`), and stays within the bounds;
 
 and whenever it is calm, and after the last late request too, every index equals the database.
 """
@@ -14,80 +15,50 @@ and whenever it is calm, and after the last late request too, every index equals
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterable
+import gc
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from flusso_core.engine import Engine, RetryPolicy
-from flusso_core.engine.ledger import Ledger
+from flusso_core.engine import Engine
 from flusso_core.errors import EngineError
 from flusso_core.interfaces import DocumentBuilder
-from flusso_core.model import Change, GenerationRecord, Key, KeyRange, Operation, Page, StateRecord
-from flusso_core.queue.memory import MemoryQueue
-from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, FailurePolicy
-from flusso_core.testing import (
-    MemoryBuilder,
-    MemoryCapture,
-    MemoryDatabase,
-    MemoryDestination,
-    MemorySink,
-    run_in_virtual_time,
-)
-from flusso_core.testing.database import CHILD, ROOT
+from flusso_core.model import Key, KeyRange, Page
+from flusso_core.testing import MemoryDestination, run_in_virtual_time
+from flusso_core.testing.database import formed
 from flusso_core.testing.faults import FaultPlan
 
-INDEX = "parents"
-POISON = b"poison"
+from .counting import CountedBuilder, Tally
+from .remembering import INDEX, POISON, RememberingDatabase, Watch
+from .rigs import Rig
+from .statements import Statements
+
+FORMS = ("owner", "grandchildren", "owner grandchildren")
 _RATES = (0.0, 0.02, 0.1, 0.3)
 
 
-class RememberingDatabase(MemoryDatabase):
-    """A database that knows what every snapshot of it showed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Document to the snapshots that showed it otherwise than the one before, oldest first.
-        self.shown: dict[str, list[tuple[int, bytes | None]]] = defaultdict(list)
-        # Commit to the documents that it touched, once snapshots see it.
-        self.touched: dict[int, set[str]] = {}
-
-    def reveal(self) -> None:
-        """Let snapshots see every commit, and take note of what they show."""
-        changed: set[str] = set()
-        for commit in self._hidden:
-            for change in commit.changes:
-                touched = self._touched_by(change)
-                self.touched.setdefault(commit.number, set()).update(touched)
-                changed |= touched
-        super().reveal()
-        for key in changed:
-            self.shown[key].append((self.visible, self.document(key)))
-
-    def bodies_since(self, key: str, commit: int) -> set[bytes | None]:
-        """The document as each snapshot that saw the commit showed it."""
-        return {body for number, body in self.shown[key] if number >= commit}
-
-    def _touched_by(self, change: Change) -> set[str]:
-        if change.operation is Operation.TRUNCATE:
-            return set(self.shown)
-        column = "key" if change.table == ROOT else "parent"
-        images = (image for image in (change.before, change.after) if image is not None)
-        return {text for image in images if (text := image.get(column)) is not None}
-
-
-class SlowBuilder(MemoryBuilder):
+class SlowBuilder(CountedBuilder):
     """Reads a page a second, so that what serves meanwhile gets changes."""
 
     async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
         await asyncio.sleep(1)
+        return await super().page(index, span, after, limit)
+
+
+class HeldBuilder(CountedBuilder):
+    """Reads no page before so many commits have been confirmed since it was made."""
+
+    commits = 0
+
+    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+        while self._database.confirmed < self.commits:
+            await asyncio.sleep(0.5)
         return await super().page(index, span, after, limit)
 
 
@@ -99,15 +70,7 @@ class ForgetfulBuilder(SlowBuilder):
         return None
 
 
-class WatchedLedger(Ledger):
-    """A ledger that can be found again; it remembers few ids, so that pages are abandoned too."""
-
-    made: list[WatchedLedger] = []  # noqa: RUF012  # of the run under way
-    few = 200
-
-    def __init__(self, *, epoch: int) -> None:
-        super().__init__(epoch=epoch, max_touched=self.few)
-        self.made.append(self)
+KINDS = (CountedBuilder, SlowBuilder, HeldBuilder, HeldBuilder, ForgetfulBuilder)
 
 
 class History:
@@ -120,46 +83,62 @@ class History:
     """
 
     def __init__(self, seed: int, *, runs: int, steps: int) -> None:
-        self.random = Random(seed)
+        self.random = random = Random(seed)
         self.faults = FaultPlan(seed + 1, poison=POISON)
         self.runs = runs
         self.steps = steps
         self.database = RememberingDatabase()
-        self.parents = self.random.choice((3, 8, 25))
-        self.poisoned = self.random.random() < 0.3
-        self.destinations = [MemoryDestination() for _ in range(self.random.choice((1, 1, 2)))]
-        self.happened: Counter[str] = Counter()
-        self.numbers = 0
+        self.destinations = [MemoryDestination() for _ in range(random.choice((1, 1, 2)))]
         self.watches = [Watch(self.database, destination) for destination in self.destinations]
-        self.calling = self.random.choice((0.0, 0.01, 0.05))
-        self.gaps = self.random.random() < 0.3
-        self.losing = self.random.choice((0.0, 0.0, 0.01))
-        self.form = "one"
-        self.builder = self.random.choice((MemoryBuilder, SlowBuilder, ForgetfulBuilder))
-        self.changing = self.random.choice((0.0, 0.0, 0.4))
-        self.max_dirty = 0
-        self.queues: list[tuple[MemoryQueue, int]] = []
+        self.parents = random.choice((3, 8, 25))
+        self.statements = Statements(
+            random,
+            self.database,
+            parents=self.parents,
+            poisoned=random.random() < 0.3,
+            truncating=random.choice((0.0, 0.3, 3.0)),
+        )
+        self.rig = Rig(random, self.database, self.destinations, self.faults)
+        self.tally = Tally()
+        self.happened: Counter[str] = Counter()
+        self.servers = 0
+        self.calling = random.choice((0.0, 0.01, 0.05))
+        self.sleeping = 0.0
+        self.gaps = random.random() < 0.3
+        self.losing = random.choice((0.0, 0.0, 0.01))
+        self.changing = random.choice((0.0, 0.0, 0.8))
+        self.form = random.choice(FORMS)
+        self.kind = random.choice(KINDS)
+        self.held: tuple[int, ...] = (0, 0, 3)
         self.calls: list[asyncio.Task[None]] = []
 
     async def play(self) -> None:
-        for _ in range(self.random.randrange(self.parents * 2)):
-            self.database.commit(*self.change())
+        for _ in range(self.random.randrange(self.parents * 3)):
+            self.database.commit(*self.statements.next())
         if self.random.random() < 0.5:
             self.database.confirmed = self.database.head
         for _ in range(self.runs):
             await self.a_run()
-            self.between_runs()
+            await self.between_runs()
         await self.converge()
         for destination in self.destinations:
             destination.apply_late()
         self.compare("after the last late request")
         await self.converge()
+        gc.collect()
+        assert self.tally.documents == 0, "nothing runs, and somebody holds documents"
         self.happened["faults"] = self.faults.happened.total()
+        self.happened.update(self.statements.happened)
+        for watch in self.watches:
+            self.happened.update(watch.happened)
 
     async def a_run(self) -> None:
         random = self.random
         self.faults.rate = random.choice(_RATES)
-        running = self.engine()
+        held = random.choice(self.held)
+        # Nothing is confirmed but as time goes by.
+        self.sleeping = 0.2 if held else random.choice((0.03, 0.03, 0.15))
+        running = self.rig.engine(self.builder(held=held))
         task = asyncio.create_task(running.run())
         for _ in range(random.randrange(self.steps)):
             await self.step(running)
@@ -186,7 +165,7 @@ class History:
         roll = random.random()
         if roll < 0.35:
             count = 150 if random.random() < 0.03 else random.choice((1, 1, 2, 9))
-            changes = [change for _ in range(count) for change in self.change()]
+            changes = [change for _ in range(count) for change in self.statements.next()]
             self.database.commit(*changes, hidden=random.random() < 0.3)
             self.happened["commits"] += 1
         elif roll < 0.42:
@@ -194,11 +173,11 @@ class History:
         elif roll < 0.47:
             late = random.choice(self.destinations)
             late.apply_late(random.randrange(4))
-        elif roll < 0.5:
+        elif roll < 0.47 + self.sleeping:
             await asyncio.sleep(random.choice((0.01, 0.3, 1.1, 3.0)))
-        elif roll < 0.5 + self.calling:
+        elif roll < 0.47 + self.sleeping + self.calling:
             self.call(running)
-        elif roll < 0.5 + self.calling + self.losing:
+        elif roll < 0.47 + self.sleeping + self.calling + self.losing:
             self.lose_a_generation()
         for _ in range(random.choice((1, 1, 3, 20))):
             await asyncio.sleep(0)
@@ -237,102 +216,53 @@ class History:
             if destination.serving.get(index) == number:
                 del destination.serving[index]
 
-    def between_runs(self) -> None:
+    async def between_runs(self) -> None:
         """What happens while nothing runs: a new schema, a lost generation, a gap."""
         random, database = self.random, self.database
+        self.held = (0, 0, 3)
         if random.random() < self.changing:
+            if random.random() < 0.5:
+                await self.converge()  # so that there is something that serves
             self.happened["schema changes"] += 1
-            self.form = random.choice(("one", "two", "three"))
+            self.form = random.choice(FORMS)
+            self.held = (3, 10, 30)
         roll = random.random()
         if roll < self.losing * 20:
             self.lose_a_generation()
         roll = random.random()
         if roll < 0.3 and self.gaps:
             self.happened["gaps"] += 1
-            database.commit(*self.change(), hidden=random.random() < 0.3)
+            database.commit(*self.statements.next(), hidden=random.random() < 0.3)
             if roll < 0.15:
-                self.numbers += 1
-                database.identity = replace(database.identity, timeline=str(self.numbers))
+                self.servers += 1
+                database.identity = replace(database.identity, timeline=f"t{self.servers}")
             if roll > 0.1:
                 database.confirmed = random.randint(database.confirmed, database.head)
             for watch in self.watches:
                 watch.begin_gap()
 
-    def change(self) -> Iterable[Change]:
-        """What one statement does."""
-        random, database = self.random, self.database
-        self.numbers += 1
-        parent = f"p{random.randrange(self.parents):02}"
-        child = f"c{random.randrange(self.parents * 2):02}"
-        kind = "poison" if self.poisoned and random.random() < 0.1 else "name"
-        put = database.put_parent(parent, f"{kind} {self.numbers}")
-        roll = random.random()
-        if roll < 0.3:
-            return [put]
-        if roll < 0.35:
-            self.happened["key moves"] += 1
-            return [database.delete_parent(f"p{random.randrange(self.parents):02}"), put]
-        if roll < 0.5:
-            return [database.delete_parent(parent)]
-        if roll < 0.85:
-            return [database.put_child(child, parent)]
-        if roll < 0.96:
-            return [database.delete_child(child)]
-        self.happened["truncates"] += 1
-        return [database.truncate(random.choice((ROOT, CHILD)))]
-
-    def engine(self) -> Engine:
-        random, faults = self.random, self.faults
-        WatchedLedger.made.clear()
-        self.queues.clear()
-        self.max_dirty = random.choice((1, 5, 1000))
-        return Engine(
-            MemoryCapture(self.database, fault=faults.source),
-            self.builder(self.database, fault=faults.source, form=self.form),
-            {
-                f"sink{number}": MemorySink(
-                    destination,
-                    fault=faults.sink,
-                    refuses=faults.refuses,
-                    throttle=faults.throttles,
-                    pause=faults.pause,
-                    flushes_in_flight=random.choice((1, 2, 3)),
-                    max_documents=random.choice((1, 3, 10)),
-                )
-                for number, destination in enumerate(self.destinations)
-            },
-            batching=BatchPolicy(random.choice((1, 4, 100)), random.choice((0.0, 0.05))),
-            bounds=Bounds(max_dirty=self.max_dirty),
-            failures=FailurePolicies(FailurePolicy.SKIP),
-            queue=self.queue,
-            retries=RetryPolicy(initial=0.01, maximum=0.5),
-            backfill_workers=random.choice((1, 3)),
-            build_workers=random.choice((1, 3)),
-            drain_seconds=random.choice((0.001, 0.1, 5.0)),
-        )
-
-    def queue(self, _: str) -> MemoryQueue:
-        capacity = self.random.choice((4, 20, 1000))
-        queue = MemoryQueue(capacity)
-        self.queues.append((queue, capacity))
-        return queue
+    def builder(self, *, held: int = 0) -> CountedBuilder:
+        """A builder of the schema of now; of some, pages wait for so many commits."""
+        builder = self.kind(self.database, self.tally, fault=self.faults.source, form=self.form)
+        if isinstance(builder, HeldBuilder) and held:
+            builder.commits = self.database.confirmed + held
+        return builder
 
     async def converge(self) -> None:
         self.faults.rate = 0.0
         self.database.reveal()
         async with asyncio.timeout(3600):
-            await self.engine().run(once=True)
+            await self.rig.engine(self.builder()).run(once=True)
         self.compare("at quiescence")
         assert self.database.confirmed == self.database.head
         self.check()
 
     def compare(self, when: str) -> None:
-        expected = self.database.documents()
+        documents = self.database.documents()
+        expected = {key: formed(body, self.form) for key, body in documents.items()}
         refused = {key for key, body in expected.items() if POISON in body}
         for destination in self.destinations:
             found = destination.search(INDEX)
-            assert all(json.loads(body)["form"] == self.form for body in found.values())
-            found = {key: plain(body) for key, body in found.items()}
             kept = {rejection.document.id.key[0] for rejection in destination.quarantined}
             assert refused <= kept, "a refused document is not in the quarantine"
             for documents in (found, expected):
@@ -344,83 +274,17 @@ class History:
         """What holds at every instant."""
         for watch in self.watches:
             watch.check()
-        for ledger in WatchedLedger.made:
-            # A resolve and the pages under way may go beyond a bound by what they hold.
-            slack = 4 * self.parents + 20
-            assert ledger.dirty <= self.max_dirty + slack
-        for queue, capacity in self.queues:
-            assert queue.held <= max(capacity, 3), "a queue holds more than its capacity"
+        self.rig.check()
 
 
-class Watch:
-    """Holds a destination to what is confirmed, at every instant.
-
-    Args:
-        database: whose changes it gets.
-        destination: whose records and documents are looked at.
-    """
-
-    def __init__(self, database: RememberingDatabase, destination: MemoryDestination) -> None:
-        self._database = database
-        self._destination = destination
-        self._checked: Counter[int] = Counter()
-        self._gap = 0
-
-    def check(self) -> None:
-        """No confirmed position is above a record, and none has an unpaid debt."""
-        for record in self._destination.records.values():
-            if self._has_gap(record):
-                continue
-            assert self._database.confirmed <= record.position.order
-            for generation in (record.current, record.serving):
-                if generation is not None and generation.clean:
-                    self._check_debts(generation)
-
-    def begin_gap(self) -> None:
-        """The stream begins elsewhere, or is another one: what is remembered may be too old."""
-        self._gap = self._database.confirmed
-
-    def _has_gap(self, record: StateRecord) -> bool:
-        """Whether no run has yet seen to it that the stream does not go with the record."""
-        return record.identity != self._database.identity or record.position.order < self._gap
-
-    def _check_debts(self, generation: GenerationRecord) -> None:
-        """What the commits up to the confirmed one touched is no older than they are.
-
-        Or it is owed to a later commit, which comes again: where a resolve did not find a
-        document any more, because a later commit had deleted it.
-        """
-        confirmed, touched = self._database.confirmed, self._database.touched
-        later = range(confirmed + 1, self._database.visible + 1)
-        stored = self._destination.generations.get((INDEX, generation.number))
-        if stored is None:
-            return  # lost
-        checked = self._checked[generation.number]
-        for commit in range(checked + 1, confirmed + 1):
-            for key in touched.get(commit, ()):
-                entry = stored.get(key)
-                found = None if entry is None or entry.body is None else plain(entry.body)
-                right = self._database.bodies_since(key, commit)
-                refused = any(body is not None and POISON in body for body in right)
-                owed = any(key in touched.get(number, ()) for number in later)
-                if not (found in right or refused or owed):
-                    pytest.fail(f"commit {commit} is confirmed, and {key} is older than it")
-        self._checked[generation.number] = max(checked, confirmed)
-
-
-def plain(body: bytes) -> bytes:
-    """The document without its form."""
-    document = json.loads(body)
-    document.pop("form", None)
-    return json.dumps(document).encode()
+async def live(seed: int, *, runs: int, steps: int) -> Counter[str]:
+    """Live through a history; returns what happened."""
+    history = History(seed, runs=runs, steps=steps)
+    with history.rig.counting():
+        await history.play()
+    return history.happened
 
 
 def play(seed: int, *, runs: int, steps: int) -> Counter[str]:
-    """Play a history; returns what happened."""
-    history = History(seed, runs=runs, steps=steps)
-    with (
-        patch("flusso_core.engine.lane.Ledger", WatchedLedger),
-        patch.object(WatchedLedger, "few", history.random.choice((2, 200))),
-    ):
-        run_in_virtual_time(history.play(), seconds=1e7)
-    return history.happened
+    """Play a history in virtual time; returns what happened."""
+    return run_in_virtual_time(live(seed, runs=runs, steps=steps), seconds=1e7)

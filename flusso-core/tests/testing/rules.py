@@ -33,7 +33,7 @@ from flusso_core.testing import (
     MemoryDestination,
     MemorySink,
 )
-from flusso_core.testing.database import CHILD, ROOT
+from flusso_core.testing.database import CHILD, ROOT, formed
 
 INDEX = "parents"
 LONG = 30.0
@@ -140,8 +140,8 @@ class BlockedSink(MemorySink):
 class PausedPages(MemoryBuilder):
     """Its first page is held back once its rows have been read."""
 
-    def __init__(self, database: MemoryDatabase) -> None:
-        super().__init__(database, chunk=100)
+    def __init__(self, database: MemoryDatabase, *, form: str | None = None) -> None:
+        super().__init__(database, chunk=100, form=form)
         self.read, self.go_on = asyncio.Event(), asyncio.Event()
 
     async def ranges(self, index: str, count: int) -> Sequence[KeyRange]:
@@ -340,6 +340,38 @@ class Rules:
                 await stage.swept(1)
                 await asyncio.sleep(5)
             stage.assert_equal("after two sweeps")
+
+    async def test_a_sweep_that_meets_a_seed_begins_it_again(self, bench: Change) -> None:
+        """TRUNCATE of a related table: what the seed has read of it already is wrong."""
+        with bench():
+            stage = Stage()
+            stage.database.commit(stage.database.put_child("x", "a"))
+            stage.database.confirmed = stage.database.head
+            builder = PausedPages(stage.database)
+            async with stage.running(stage.engine(builder)):
+                await builder.read.wait()
+                stage.database.commit(stage.database.truncate(CHILD))
+                await asyncio.sleep(5)
+                builder.go_on.set()
+                await stage.caught_up()
+            stage.assert_equal("after a TRUNCATE of a related table, and a seed")
+
+    async def test_what_serves_by_an_older_schema_gets_changes(self, bench: Change) -> None:
+        """Two generations: each is owed what touches it by its own schema."""
+        with bench():
+            stage = Stage()
+            database = stage.database
+            database.commit(database.put_parent("a", "old", "o"))
+            database.confirmed = database.head
+            async with stage.running(stage.engine(MemoryBuilder(database, form="owner"))):
+                await stage.caught_up()
+            paused = PausedPages(database, form="grandchildren")
+            async with stage.running(stage.engine(paused)):
+                await paused.read.wait()
+                database.commit(database.put_owner("o", "new"))
+                await stage.caught_up()
+            expected = {key: formed(body, "owner") for key, body in database.documents().items()}
+            assert stage.destination.search(INDEX) == expected, "what serves was forgotten"
 
     async def test_a_row_that_came_back_survives_the_end_of_a_sweep(self, bench: Change) -> None:
         """Ids that the source lacks are marked: the build decides, by the row of then."""

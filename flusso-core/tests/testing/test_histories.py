@@ -16,7 +16,7 @@ STEPS = (10, 40, 120, 400)
 
 
 @settings(
-    max_examples=40,
+    max_examples=80,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],  # a smaller seed is no smaller history

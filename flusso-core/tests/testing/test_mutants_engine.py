@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from flusso_core.engine.generations import Generations
+from flusso_core.engine.lane import Lane
 from flusso_core.engine.ledger import Debtor, Ledger
 from flusso_core.engine.seeder import Seeder
 from flusso_core.engine.series import Series
@@ -92,11 +93,27 @@ class ServesAPart(Generations):
 
 
 class JoinsSweeps(Generations):
-    """Reads nothing again while it reads."""
+    """Reads nothing again while it sweeps."""
+
+    seeded = True
 
     async def sweep(self, index: str, reason: str, builder: DocumentBuilder | None = None) -> None:
-        if not self._fills:
+        reading = [self._records.generation(target) for target in self._fills]
+        if not any(one is not None and one.seeded is self.seeded for one in reading):
             await super().sweep(index, reason, builder)
+
+
+class JoinsSeeds(JoinsSweeps):
+    """Reads nothing again while it seeds."""
+
+    seeded = False
+
+
+class MarksByTheNewestSchema(Lane):
+    """What serves by an older one gets nothing."""
+
+    async def _mark_all(self, batch: ChangeBatch, debtor: Debtor) -> int:
+        return await self._mark_fitting(self._schemas.builder, batch, debtor)
 
 
 class SweepsSomeTime(Generations):
@@ -126,6 +143,14 @@ def joining_sweeps() -> AbstractContextManager[object]:
     return patch(_GENERATIONS, JoinsSweeps)
 
 
+def joining_seeds() -> AbstractContextManager[object]:
+    return patch(_GENERATIONS, JoinsSeeds)
+
+
+def marking_by_the_newest_schema() -> AbstractContextManager[object]:
+    return patch("flusso_core.engine.engine.Lane", MarksByTheNewestSchema)
+
+
 def sweeping_some_time() -> AbstractContextManager[object]:
     return patch(_GENERATIONS, SweepsSomeTime)
 
@@ -146,6 +171,8 @@ CHANGES: Mapping[str, rules.Change] = {
         emptying_in_place,
         serving_a_part_of_a_commit,
         joining_sweeps,
+        joining_seeds,
+        marking_by_the_newest_schema,
         deleting_extra_ids,
         sweeping_some_time,
     )
@@ -214,6 +241,16 @@ MUTANTS = {
             "joining_sweeps",
             "takes a sweep under way for the one asked for",
             "test_a_sweep_that_meets_a_sweep_begins_again",
+        ),
+        mutant(
+            "joining_seeds",
+            "takes a seed under way for the sweep asked for",
+            "test_a_sweep_that_meets_a_seed_begins_it_again",
+        ),
+        mutant(
+            "marking_by_the_newest_schema",
+            "forgets what serves by an older schema",
+            "test_what_serves_by_an_older_schema_gets_changes",
         ),
         mutant(
             "deleting_extra_ids",

@@ -25,7 +25,7 @@ from flusso_core.testing import (
 from flusso_core.testing.database import CHILD, ROOT
 from flusso_core.testing.faults import Fault, FaultPlan
 
-from .histories import RememberingDatabase, Watch
+from .remembering import RememberingDatabase, Watch
 
 PARENTS = tuple(f"p{number}" for number in range(6))
 CLEAN = 1000

@@ -376,7 +376,8 @@ class Generations:
         """A generation is gone: fill its index afresh."""
         target = Target(lost.index, lost.generation)
         if target in self._series and target not in self._lost:
-            logger.warning("%s: %s", self._lane, lost)
+            # As text: whoever keeps the record must not keep what the flush had in memory.
+            logger.warning("%s: %s", self._lane, str(lost))
             self._lost.add(target)
             self._ledger.hold(target)
             self._spawn(self._recover(target))

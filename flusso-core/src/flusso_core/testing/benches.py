@@ -13,6 +13,8 @@ from flusso_core.errors import SinkUnavailable, SourceUnavailable
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
 from flusso_core.model import Change, DocumentId, IndexMapping
 from flusso_core.queue.memory import MemoryQueue
+from flusso_core.testing.builder import MemoryBuilder
+from flusso_core.testing.capture import MemoryCapture
 from flusso_core.testing.conformance import (
     PARENTS,
     Delete,
@@ -26,7 +28,7 @@ from flusso_core.testing.conformance import (
     Write,
     exact_json,
 )
-from flusso_core.testing.database import MemoryBuilder, MemoryCapture, MemoryDatabase
+from flusso_core.testing.database import MemoryDatabase
 from flusso_core.testing.sink import MemoryDestination, MemorySink
 
 _HIDDEN_SECONDS = 0.01

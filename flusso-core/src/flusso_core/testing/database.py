@@ -1,69 +1,68 @@
-"""A database in memory: rows, a log of commits, and the two edges that read it.
+"""A database in memory: tables of three levels and one that roots belong to, and a log of commits.
 
 It has what makes real ones hard: a commit may be in the stream before snapshots see it, a
-transaction may straddle the start of the stream, the stream replays from what was confirmed.
+transaction may straddle the start of the stream, the stream replays from what was confirmed, and
+what a change touches may depend on rows that later commits have moved.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
-from flusso_core.errors import SourceUnavailable
-from flusso_core.interfaces import ChangeCapture, DocumentBuilder, PutBatch, Resolved
-from flusso_core.model import (
-    BuiltDocument,
-    Change,
-    ChangeBatch,
-    FieldType,
-    Finding,
-    IndexKeys,
-    IndexMapping,
-    Key,
-    KeyRange,
-    MappedField,
-    Operation,
-    Page,
-    Position,
-    RootTruncated,
-    StrayKey,
-    StreamIdentity,
-    SweepNeeded,
-    TableName,
-    document_id_text,
-    key_of_id,
-)
+from flusso_core.model import Change, Operation, StreamIdentity, TableName
 
 ROOT = TableName("public", "parents")
 CHILD = TableName("public", "children")
+GRANDCHILD = TableName("public", "grandchildren")
+OWNER = TableName("public", "owners")
+
+_COLUMN = {ROOT: "name", CHILD: "parent", GRANDCHILD: "child", OWNER: "name"}
+"""What a row has besides its key; a parent may have an owner too."""
+
+_PARTS = frozenset({"owner", "grandchildren"})
+"""What documents have of related tables, if their form says so; all have children."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Commit:
+class Commit:
+    """A transaction in the log.
+
+    Attributes:
+        number: of its place in the log, from 1.
+        changes: what it did, with the old rows.
+    """
+
     number: int
-    changes: Sequence[Change]
+    changes: list[Change]
 
 
 @dataclass
 class MemoryDatabase:
-    """Parents and their children, as snapshots see them, and every commit so far.
+    """Parents, what is below and above them as snapshots see it, and every commit so far.
 
     Attributes:
         parents: key to name.
         children: key to the parent's key.
+        grandchildren: key to the child's key.
+        owners: key to name.
+        owned: a parent's key to the owner's, where it has one.
         identity: of the change stream; change it to play another server.
         confirmed: the position that the stream's consumer has confirmed.
     """
 
     parents: dict[str, str] = field(default_factory=dict[str, str])
     children: dict[str, str] = field(default_factory=dict[str, str])
+    grandchildren: dict[str, str] = field(default_factory=dict[str, str])
+    owners: dict[str, str] = field(default_factory=dict[str, str])
+    owned: dict[str, str] = field(default_factory=dict[str, str])
     identity: StreamIdentity = field(default=StreamIdentity("memory", "test", "flusso", "1"))
     confirmed: int = 0
-    _log: list[_Commit] = field(default_factory=list[_Commit])
-    _hidden: list[_Commit] = field(default_factory=list[_Commit])
+    _log: list[Commit] = field(default_factory=list[Commit])
+    _hidden: list[Commit] = field(default_factory=list[Commit])
     _visible: int = 0
     _committed: asyncio.Event = field(default_factory=asyncio.Event)
     _revealed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,9 +77,16 @@ class MemoryDatabase:
         """The number of the last commit that snapshots see."""
         return self._visible
 
-    def put_parent(self, key: str, name: str) -> Change:
+    # What a transaction may do
+
+    def put_parent(self, key: str, name: str, owner: str | None = None) -> Change:
         """An insert or update of a parent, to `commit`."""
-        return Change(ROOT, Operation.UPSERT, None, {"key": key, "name": name})
+        return Change(ROOT, Operation.UPSERT, None, {"key": key, "name": name, "owner": owner})
+
+    def rekey_parent(self, key: str, new: str, name: str) -> Change:
+        """An update of a parent's key, to `commit`."""
+        after = {"key": new, "name": name, "owner": None}
+        return Change(ROOT, Operation.UPSERT, {"key": key}, after)
 
     def delete_parent(self, key: str) -> Change:
         """A delete of a parent, to `commit`."""
@@ -94,9 +100,27 @@ class MemoryDatabase:
         """A delete of a child, to `commit`."""
         return Change(CHILD, Operation.DELETE, {"key": key}, None)
 
+    def put_grandchild(self, key: str, child: str) -> Change:
+        """An insert of a grandchild or its move to another child, to `commit`."""
+        return Change(GRANDCHILD, Operation.UPSERT, None, {"key": key, "child": child})
+
+    def delete_grandchild(self, key: str) -> Change:
+        """A delete of a grandchild, to `commit`."""
+        return Change(GRANDCHILD, Operation.DELETE, {"key": key}, None)
+
+    def put_owner(self, key: str, name: str) -> Change:
+        """An insert or update of an owner, to `commit`."""
+        return Change(OWNER, Operation.UPSERT, None, {"key": key, "name": name})
+
+    def delete_owner(self, key: str) -> Change:
+        """A delete of an owner, to `commit`; parents that belong to it have none then."""
+        return Change(OWNER, Operation.DELETE, {"key": key}, None)
+
     def truncate(self, table: TableName) -> Change:
         """A truncate, to `commit`."""
         return Change(table, Operation.TRUNCATE, None, None)
+
+    # The log
 
     def commit(self, *changes: Change, hidden: bool = False) -> int:
         """Commit the changes; they are in the stream at once. Returns the commit's number.
@@ -105,9 +129,11 @@ class MemoryDatabase:
             changes: what the transaction did.
             hidden: snapshots do not see it before `reveal` (a synchronous standby that is late).
         """
-        commit = _Commit(len(self._log) + 1, [self._with_old(change) for change in changes])
-        self._log.append(commit)
+        commit = Commit(len(self._log) + 1, [])
         self._hidden.append(commit)
+        for change in changes:
+            commit.changes.append(self._with_old(change))
+        self._log.append(commit)
         if not hidden:
             self.reveal()
         self._committed.set()
@@ -116,24 +142,17 @@ class MemoryDatabase:
     def reveal(self) -> None:
         """Let snapshots see every commit."""
         for commit in self._hidden:
-            for change in commit.changes:
-                self._apply(change)
+            self.apply(commit)
         self._hidden.clear()
         self._visible = len(self._log)
         self._revealed.set()
 
-    def document(self, key: str) -> bytes | None:
-        """The document of a parent, as snapshots see it now."""
-        if key not in self.parents:
-            return None
-        children = sorted(child for child, parent in self.children.items() if parent == key)
-        return json.dumps({"name": self.parents[key], "children": children}).encode()
+    def apply(self, commit: Commit) -> None:
+        """Write what the commit did to the rows. No snapshot sees one commit of several alone."""
+        for change in commit.changes:
+            self._apply(change)
 
-    def documents(self) -> dict[str, bytes]:
-        """Every document that there must be, by id."""
-        return {key: body for key in self.parents if (body := self.document(key)) is not None}
-
-    def since(self, number: int) -> Sequence[_Commit]:
+    def since(self, number: int) -> Sequence[Commit]:
         """The commits after that number."""
         return self._log[number:]
 
@@ -149,256 +168,105 @@ class MemoryDatabase:
             self._revealed.clear()
             await self._revealed.wait()
 
+    # Documents
+
+    def document(self, key: str) -> bytes | None:
+        """The document of a parent, as snapshots see it now."""
+        return self._documents([key]).get(key)
+
+    def documents(self) -> dict[str, bytes]:
+        """Every document that there must be, by id."""
+        return self._documents(self.parents)
+
+    def _documents(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """A name and the keys of the children; the owner's name and the paths of grandchildren
+        where there are any.
+        """
+        children, grandchildren = _by_value(self.children), _by_value(self.grandchildren)
+        found: dict[str, bytes] = {}
+        for key in keys:
+            if key not in self.parents:
+                continue
+            below = sorted(children.get(key, ()))
+            document: dict[str, object] = {"name": self.parents[key], "children": below}
+            owner = self.owners.get(self.owned.get(key, ""))
+            if owner is not None:
+                document["owner"] = owner
+            paths = [f"{child}/{far}" for child in below for far in grandchildren.get(child, ())]
+            if paths:
+                document["grandchildren"] = sorted(paths)
+            found[key] = json.dumps(document).encode()
+        return found
+
+    # Inside
+
     def _with_old(self, change: Change) -> Change:
         """Add the old row, as a replica identity does."""
-        image = change.after or change.before
+        image = change.before or change.after
         if image is None:
             return change
-        key = image["key"] or ""
-        known = self._latest(change.table, key)
+        known = self._latest(change.table, image["key"] or "")
         return change if known is None else change._replace(before=known)
 
     def _latest(self, table: TableName, key: str) -> Mapping[str, str | None] | None:
-        """The row as the last commit left it, seen by snapshots or not."""
+        """The row as the last change left it, seen by snapshots or not."""
         for commit in reversed(self._hidden):
             for change in reversed(commit.changes):
                 if change.table != table:
                     continue
                 if change.operation is Operation.TRUNCATE:
                     return None
-                image = change.after or change.before
-                if image is not None and image["key"] == key:
+                if change.after is not None and change.after["key"] == key:
                     return change.after
-        if table == ROOT:
-            return {"key": key, "name": self.parents[key]} if key in self.parents else None
-        return {"key": key, "parent": self.children[key]} if key in self.children else None
+                if change.before is not None and change.before["key"] == key:
+                    return None
+        rows = self._rows(table)
+        if key not in rows:
+            return None
+        owner = {"owner": self.owned.get(key)} if table == ROOT else {}
+        return {"key": key, _COLUMN[table]: rows[key], **owner}
+
+    def _rows(self, table: TableName) -> dict[str, str]:
+        tables = {
+            ROOT: self.parents,
+            CHILD: self.children,
+            GRANDCHILD: self.grandchildren,
+            OWNER: self.owners,
+        }
+        return tables[table]
 
     def _apply(self, change: Change) -> None:
-        rows = self.parents if change.table == ROOT else self.children
+        rows = self._rows(change.table)
+        owned = self.owned if change.table == ROOT else {}
         if change.operation is Operation.TRUNCATE:
             rows.clear()
+            owned.clear()
             return
         if change.before is not None:
-            rows.pop(change.before["key"] or "", None)
+            key = change.before["key"] or ""
+            rows.pop(key, None)
+            owned.pop(key, None)
         if change.after is not None:
-            value = change.after["name" if change.table == ROOT else "parent"]
-            rows[change.after["key"] or ""] = value or ""
+            key = change.after["key"] or ""
+            rows[key] = change.after[_COLUMN[change.table]] or ""
+            owner = change.after.get("owner")
+            if owner is not None:
+                owned[key] = owner
 
 
-def _position(number: int) -> Position:
-    return Position(number, str(number))
+def formed(body: bytes, form: str) -> bytes:
+    """A document as another schema has it.
 
-
-def _no_fault() -> None:
-    """Let everything succeed."""
-
-
-class MemoryCapture(ChangeCapture):
-    """The stream of a `MemoryDatabase`'s commits.
-
-    Args:
-        database: what is captured.
-        piece: changes in a batch at most; a larger commit comes in pieces.
-        fault: called before each delivery and each question; may raise `SourceUnavailable`.
+    A form names what documents have of `owner` and `grandchildren`, and each says its form.
     """
-
-    def __init__(
-        self,
-        database: MemoryDatabase,
-        *,
-        piece: int = 3,
-        fault: Callable[[], None] | None = None,
-    ) -> None:
-        self._database = database
-        self._piece = piece
-        self._fault = fault or _no_fault
-
-    async def open(self) -> None:
-        """Nothing to open."""
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-    async def cover(self, older: Sequence[str]) -> Collection[str]:
-        """All: documents of every form are of the same tables."""
-        return older
-
-    async def provision(self, *, temporary: bool) -> None:
-        """A temporary stream begins now; another one where it was confirmed."""
-        if temporary:
-            self._database.confirmed = self._database.head
-
-    async def identity(self) -> StreamIdentity:
-        """As the database says."""
-        return self._database.identity
-
-    async def confirmed(self) -> Position:
-        """As the database says."""
-        return _position(self._database.confirmed)
-
-    async def head(self) -> Position:
-        """The last commit."""
-        self._fault()
-        return _position(self._database.head)
-
-    async def live(self, start: Position, put: PutBatch) -> None:
-        """Deliver commits, in pieces, for ever."""
-        if start.order < self._database.confirmed:
-            message = f"position {start.token} is gone"
-            raise SourceUnavailable(message)
-        number = start.order
-        while True:
-            await self._database.wait_for_commit(number)
-            for commit in self._database.since(number):
-                pieces = [
-                    commit.changes[at : at + self._piece]
-                    for at in range(0, len(commit.changes), self._piece)
-                ] or [()]
-                for piece in pieces[:-1]:
-                    self._fault()
-                    await put(ChangeBatch(piece, None, (commit.number,), unfinished=True))
-                position = _position(commit.number)
-                self._fault()
-                await put(ChangeBatch(pieces[-1], position, (commit.number,)))
-                number = commit.number
-
-    async def confirm(self, position: Position) -> None:
-        """Let the database forget what came before."""
-        self._database.confirmed = max(self._database.confirmed, position.order)
-
-    async def wait_visible(self, batch: ChangeBatch) -> None:
-        """Wait until snapshots see every commit of the batch."""
-        self._fault()
-        await self._database.wait_visible(max(batch.transactions, default=0))
-
-    async def wait_settled(self) -> None:
-        """Wait until snapshots see every commit that the stream does not bring again."""
-        await self._database.wait_visible(self._database.confirmed)
-
-    async def lag(self) -> int:
-        """Commits that are not confirmed."""
-        return self._database.head - self._database.confirmed
-
-    async def check(self) -> Sequence[Finding]:
-        """Nothing can be wrong."""
-        return ()
+    document = json.loads(body)
+    for part in _PARTS.difference(form.split()):
+        document.pop(part, None)
+    return json.dumps({**document, "form": form}).encode()
 
 
-class MemoryBuilder(DocumentBuilder):
-    """Documents of a `MemoryDatabase`: each parent with the keys of its children.
-
-    Args:
-        database: what is read.
-        index: the logical name of the one index.
-        chunk: documents and keys in a chunk.
-        fault: called before each read; may raise `SourceUnavailable`.
-        form: the schema: every document says it in a field; `None`: there is but one.
-    """
-
-    def __init__(
-        self,
-        database: MemoryDatabase,
-        *,
-        index: str = "parents",
-        chunk: int = 2,
-        fault: Callable[[], None] | None = None,
-        form: str | None = None,
-    ) -> None:
-        self._database = database
-        self._index = index
-        self._chunk = chunk
-        self._form = form
-        self._fault = fault or _no_fault
-
-    async def open(self) -> None:
-        """Nothing to open."""
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-    def mappings(self) -> Mapping[str, IndexMapping]:
-        """One index of a name and an array of keys."""
-        fields: tuple[MappedField, ...] = (
-            MappedField("name", FieldType.KEYWORD, "name"),
-            MappedField("children", FieldType.KEYWORD, "children"),
-        )
-        if self._form is not None:
-            fields = (*fields, MappedField("form", FieldType.KEYWORD, "form"))
-        schema_hash = self._form or "00000000"
-        return {self._index: IndexMapping(self._index, schema_hash, fields, self._form)}
-
-    def older(self, schema: str) -> DocumentBuilder | None:
-        """A builder of the same rows in that form."""
-        return MemoryBuilder(
-            self._database, index=self._index, chunk=self._chunk, fault=self._fault, form=schema
-        )
-
-    async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
-        """Yield the parents that the changes touch, by their old and their new rows."""
-        for change in changes:
-            await asyncio.sleep(0)
-            self._fault()
-            if change.operation is Operation.TRUNCATE:
-                if change.table == ROOT:
-                    yield RootTruncated(self._index)
-                else:
-                    yield SweepNeeded(self._index, f"{change.table} was truncated")
-                continue
-            column = "key" if change.table == ROOT else "parent"
-            images = (image for image in (change.before, change.after) if image is not None)
-            keys = [(text,) for image in images if (text := image.get(column)) is not None]
-            yield IndexKeys(self._index, keys)
-
-    async def build(
-        self, index: str, keys: Sequence[Key]
-    ) -> AsyncGenerator[Sequence[BuiltDocument], None]:
-        """Yield each parent's document in chunks, each read at a moment of its own."""
-        for at in range(0, len(keys), self._chunk):
-            self._fault()
-            chunk = keys[at : at + self._chunk]
-            built = [BuiltDocument(key, self._document(key[0])) for key in chunk]
-            await asyncio.sleep(0)
-            yield built
-
-    async def ranges(self, index: str, count: int) -> Sequence[KeyRange]:
-        """Divide the keys evenly."""
-        self._fault()
-        keys = sorted(self._database.parents)
-        step = max(1, -(-len(keys) // count))
-        bounds: list[Key | None] = [None, *((key,) for key in keys[step::step]), None]
-        return [KeyRange(low, high) for low, high in pairwise(bounds)]
-
-    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
-        """Read the next parents in key order."""
-        self._fault()
-        low = after or span.lower
-        keys = [
-            key
-            for key in sorted(self._database.parents)
-            if (low is None or key > low[0]) and (span.upper is None or key <= span.upper[0])
-        ]
-        limit = min(limit, self._chunk)
-        documents = [BuiltDocument((key,), self._document(key)) for key in keys[:limit]]
-        await asyncio.sleep(0)
-        return Page(documents, (keys[limit - 1],) if len(keys) > limit else None)
-
-    def _document(self, key: str) -> bytes | None:
-        body = self._database.document(key)
-        if body is None or self._form is None:
-            return body
-        return json.dumps({**json.loads(body), "form": self._form}).encode()
-
-    async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
-        """Those that are the id of no parent; one that no key is spelled by is a stray."""
-        self._fault()
-        there = {document_id_text((key,)) for key in self._database.parents}
-        await asyncio.sleep(0)
-        return [key_of_id(text, 1) or StrayKey((text,)) for text in ids if text not in there]
-
-    async def estimate(self, index: str) -> int | None:
-        """The exact number."""
-        return len(self._database.parents)
-
-    async def check(self) -> Sequence[Finding]:
-        """Nothing can be wrong."""
-        return ()
+def _by_value(rows: Mapping[str, str]) -> Mapping[str, list[str]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for key, value in rows.items():
+        found[value].append(key)
+    return found

@@ -1,0 +1,101 @@
+"""Engines with random settings over counted edges, and what they may hold in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from random import Random
+from unittest.mock import patch
+
+from flusso_core.engine import Engine, RetryPolicy
+from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, FailurePolicy
+from flusso_core.testing import MemoryBuilder, MemoryCapture, MemoryDatabase, MemoryDestination
+from flusso_core.testing.faults import FaultPlan
+
+from .counting import CopyingSink, CountedLedger, CountedQueue
+
+
+class Rig:
+    """Makes engines between a database and its destinations, and looks at what they hold.
+
+    Args:
+        random: of every setting.
+        database: the source.
+        destinations: each gets a sink.
+        faults: what goes wrong.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        database: MemoryDatabase,
+        destinations: list[MemoryDestination],
+        faults: FaultPlan,
+    ) -> None:
+        self._random = random
+        self._database = database
+        self._destinations = destinations
+        self._faults = faults
+        self._bounds = Bounds()
+        self._ledgers: list[CountedLedger] = []
+        self._queues: list[CountedQueue] = []
+        self._few = random.choice((2, 200))
+
+    @contextmanager
+    def counting(self) -> Generator[None, None, None]:
+        """Engines have counted ledgers meanwhile."""
+        with patch("flusso_core.engine.lane.Ledger", self._ledger):
+            yield
+
+    def engine(self, builder: MemoryBuilder) -> Engine:
+        """An engine with settings of its own; what earlier ones held is forgotten."""
+        random, faults = self._random, self._faults
+        self._ledgers.clear()
+        self._queues.clear()
+        self._bounds = Bounds(
+            max_documents=random.choice((3, 1000, 1000)),
+            max_bytes=random.choice((3000, 1 << 20, 1 << 20)),
+            max_dirty=random.choice((1, 5, 1000)),
+        )
+        sinks = {
+            f"sink{number}": CopyingSink(
+                destination,
+                fault=faults.sink,
+                refuses=faults.refuses,
+                throttle=faults.throttles,
+                pause=faults.pause,
+                flushes_in_flight=random.choice((1, 2, 3)),
+                max_documents=random.choice((1, 3, 10)),
+            )
+            for number, destination in enumerate(self._destinations)
+        }
+        return Engine(
+            MemoryCapture(self._database, fault=faults.source),
+            builder,
+            sinks,
+            batching=BatchPolicy(random.choice((1, 4, 100)), random.choice((0.0, 0.05))),
+            bounds=self._bounds,
+            failures=FailurePolicies(FailurePolicy.SKIP),
+            queue=self._queue,
+            retries=RetryPolicy(initial=0.01, maximum=0.5),
+            backfill_workers=random.choice((1, 3)),
+            build_workers=random.choice((1, 3)),
+            drain_seconds=random.choice((0.001, 0.1, 5.0)),
+        )
+
+    def check(self) -> None:
+        """The engine's counts are right, and within the bounds."""
+        for ledger in self._ledgers:
+            ledger.check()
+        for queue in self._queues:
+            queue.check()
+
+    def _ledger(self, *, epoch: int) -> CountedLedger:
+        ledger = CountedLedger(epoch=epoch, max_touched=self._few, bounds=self._bounds)
+        self._ledgers.append(ledger)
+        return ledger
+
+    def _queue(self, _: str) -> CountedQueue:
+        queue = CountedQueue(self._random.choice((4, 20, 1000)))
+        self._queues.append(queue)
+        return queue
