@@ -48,6 +48,9 @@ ACTIONS: list[tuple[str, list[str], list[str]]] = [
     (r"PUT /[^/]+/_create/[^/]+", ["indices:data/write/bulk"], ["indices:data/write/index"]),
     (r"PUT /[^/_][^/]*", [], ["indices:admin/create", "indices:admin/aliases"]),
     (r"DELETE /[^/_][^/]*", [], ["indices:admin/delete"]),
+    (r"DELETE /[^/]+/_doc/[^/]+", ["indices:data/write/bulk"], ["indices:data/write/delete"]),
+    (r"GET /[^/_][^/]*", [], ["indices:admin/get"]),
+    (r"GET /[^/]+/_stats/store", [], ["indices:monitor/stats"]),
     (r"HEAD /[^/_][^/]*", [], ["indices:admin/get"]),
     (r"POST /[^/]+/_refresh", [], ["indices:admin/refresh", "indices:admin/refresh[s]"]),
     (r"POST /_aliases", [], ["indices:admin/aliases"]),
@@ -70,7 +73,11 @@ def is_granted(action: str, granted: list[str]) -> bool:
 
 
 async def whole_life(bench: Bench, url: str) -> None:
-    """Have sinks do all that they can."""
+    """Have sinks do all that they can, where the Rust program has run."""
+    theirs = f"{bench.prefix}users_a1b2c3d4"
+    await bench.raw.indices.create(index=f"{theirs}_1")
+    marker = {"active_generation": 1, "seeded": True}
+    await bench.raw.index(index=f"{bench.prefix}flusso_meta", id=theirs, body=marker)
     first = await bench.users(url=url)
     assert await first.check() == []
     assert await first.check_index(bench.mapping) == []
@@ -91,6 +98,16 @@ async def whole_life(bench: Bench, url: str) -> None:
     await second.begin_generation(bench.mapping, 2)
     await second.serve_generation(bench.mapping, 2)
     await second.release()
+    there = await second.generations("users")
+    assert sorted([(one.foreign, one.serves) for one in there]) == [
+        (False, False),
+        (False, True),
+        (True, False),
+    ]
+    for one in there:
+        await second.size(one)
+        if one.foreign:
+            await second.drop_generation(one)
     icu = await bench.sink(url=url, acquire=False, text_analysis="icu")
     assert await icu.check() != []
     await bench.raw.indices.delete(index=bench.data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -20,16 +21,24 @@ from flusso_core.hookspecs import (
     SourceContext,
     hookimpl,
 )
-from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Sink
+from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Sink, SinkCapabilities
 from flusso_core.model import (
     Document,
+    DocumentId,
     FieldType,
     Finding,
     FlushReport,
+    Generation,
+    GenerationRecord,
     IndexMapping,
     JsonValue,
+    KeyRange,
+    Position,
+    RangeProgress,
     Removal,
     Severity,
+    StateRecord,
+    StreamIdentity,
     TableName,
 )
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
@@ -62,6 +71,8 @@ class SinkOptions(BaseModel):
     found: str | None = None
     refuses: str | None = None
     down: bool = False
+    past: bool = False
+    forgetful: bool = False
 
 
 class PlainOptions(BaseModel):
@@ -94,9 +105,19 @@ class FakeSink(MemorySink):
         super().__init__(self._destination)
         self._context = context
 
+    @property
+    def capabilities(self) -> SinkCapabilities:
+        return replace(super().capabilities, records=not self._context.options.forgetful)
+
     async def open(self) -> None:
         if self._context.options.down:
             raise SinkUnavailable("nobody listens at 127.0.0.1:1")
+        if self._context.options.past:
+            lay_out(self._destination)
+
+    async def generations(self, index: str) -> Sequence[Generation]:
+        found = await super().generations(index)
+        return [replace(one, foreign=one.schema_hash == "theirs") for one in found]
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         if self._context.options.hang:
@@ -109,6 +130,7 @@ class FakeSink(MemorySink):
             "prefix": self._context.prefix,
             "pretty": self._context.options.pretty,
             "documents": {key: json.loads(body) for key, body in documents.items()},
+            "generations": sorted(number for _, number in self._destination.generations),
         }
         await asyncio.to_thread(Path(self._context.options.path).write_text, json.dumps(written))
 
@@ -125,6 +147,30 @@ class FakeSink(MemorySink):
             for field in mapping.fields
             if field.name == refused
         ]
+
+
+def lay_out(destination: MemoryDestination) -> None:
+    """A generation of every kind: one serves while the newest is filled."""
+    hashes = {1: "theirs", 2: "older", 3: "older", 4: "older", 5: "newer"}
+    for number, schema in hashes.items():
+        where = ("parents", number)
+        destination.generations[where] = {}
+        destination.schemas[where] = schema
+        destination.made[where] = ""
+        for key in range(number):
+            identity = DocumentId("parents", number, (str(key),))
+            destination.apply(Document(identity, b"{}", 1))
+    destination.serving["parents"] = 4
+    middle = ("m",)
+    ranges = (RangeProgress(KeyRange(None, middle), done=True), RangeProgress(KeyRange(middle)))
+    destination.records["parents"] = StateRecord(
+        "parents",
+        StreamIdentity("7301", "shop", "flusso", "1"),
+        Position(7, "0/7"),
+        current=GenerationRecord(5, "newer", ranges=ranges),
+        serving=GenerationRecord(4, "older", seeded=True),
+        kept=(GenerationRecord(2, "older", seeded=True),),
+    )
 
 
 @hookimpl

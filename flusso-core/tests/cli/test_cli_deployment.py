@@ -226,6 +226,8 @@ def test_plugins_are_shown_and_checked(place: Place) -> None:
         "found",
         "refuses",
         "down",
+        "past",
+        "forgetful",
     ]
 
 

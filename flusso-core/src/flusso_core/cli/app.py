@@ -29,6 +29,7 @@ class LazyCommand:
 COMMANDS: Mapping[str, LazyCommand] = {
     "build": LazyCommand("flusso_core.cli.build", "Compile config and schemas into one lock file."),
     "check": LazyCommand("flusso_core.cli.check", "Check files, plugins, source and sinks."),
+    "indexes": LazyCommand("flusso_core.cli.list_indexes", "List the generations of each index."),
     "init": LazyCommand("flusso_core.cli.init", "Write a first deployment from a database."),
     "mapping": LazyCommand(
         "flusso_core.cli.mapping",
@@ -38,6 +39,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "plugins": LazyCommand(
         "flusso_core.cli.plugins", "List, show and check installed plugins, and begin new ones."
     ),
+    "prune": LazyCommand("flusso_core.cli.prune", "Remove generations that no run needs."),
     "quarantine": LazyCommand(
         "flusso_core.cli.quarantine", "List, show and drop refused documents that sinks keep."
     ),

@@ -28,6 +28,9 @@ def _complete_index(context: click.Context, _: click.Parameter, incomplete: str)
 
 
 index_argument = click.argument("index", metavar="INDEX", shell_complete=_complete_index)
+optional_index_argument = click.argument(
+    "index", metavar="[INDEX]", required=False, shell_complete=_complete_index
+)
 
 
 def only(deployment: Deployment, name: str) -> Deployment:
@@ -39,9 +42,14 @@ def only(deployment: Deployment, name: str) -> Deployment:
     for index in deployment.indexes:
         if index.name == name:
             return replace(deployment, indexes=(replace(index, enabled=True),))
+    raise unknown_index(deployment, name)
+
+
+def unknown_index(deployment: Deployment, name: str) -> click.UsageError:
+    """Says that it has no index of that name, and what was probably meant."""
     known = [index.name for index in deployment.indexes]
     message = f"the deployment has no index {name!r}."
     nearest = difflib.get_close_matches(name, known, n=1)
     if nearest:
         message += f" Did you mean {nearest[0]!r}?"
-    raise click.UsageError(f"{message} It has: {', '.join(known) or 'none'}")
+    return click.UsageError(f"{message} It has: {', '.join(known) or 'none'}")
