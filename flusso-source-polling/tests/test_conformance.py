@@ -1,10 +1,14 @@
-"""Capture and builder keep what the engine relies on; rows are written and read by sqlite3."""
+"""Capture and builder keep what the engine relies on, however tables are followed; rows are
+written and read by the databases' own drivers.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,26 +29,70 @@ from flusso_source_polling.builder import PollingBuilder
 from flusso_source_polling.capture import PollingCapture
 from flusso_source_polling.options import PollingOptions
 
+NAMES = ("parents", "children")
+COMPARED: dict[str, Any] = {}
+FOLLOWED: dict[str, Any] = {
+    "tables": {name: {"cursor": "changed", "lag": 0.2} for name in NAMES},
+    "diff_interval": 0.2,
+}
+BY_XMIN: dict[str, Any] = {
+    "tables": {name: {"cursor": "xmin"} for name in NAMES},
+    "diff_interval": 0.2,
+}
 
-class SqliteBench(SourceBench):
-    """A database file."""
+SQLITE_CHANGED = """
+ALTER TABLE {table} ADD COLUMN changed DATETIME;
+CREATE INDEX {table}_changed ON {table} (changed);
+CREATE TRIGGER {table}_inserted AFTER INSERT ON {table} BEGIN
+    UPDATE {table} SET changed = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE key = new.key;
+END;
+CREATE TRIGGER {table}_updated AFTER UPDATE ON {table} BEGIN
+    UPDATE {table} SET changed = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE key = new.key;
+END;
+"""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        options = {
-            "connection_url": f"sqlite:///{path}",
+POSTGRES_CHANGED = """
+ALTER TABLE {table} ADD COLUMN changed timestamptz NOT NULL DEFAULT now();
+CREATE INDEX {table}_changed ON {table} (changed, key);
+CREATE TRIGGER {table}_changes BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION touched();
+"""
+
+TOUCHED = """
+CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN new.changed := now(); RETURN new; END $$;
+"""
+
+
+class PollingBench(SourceBench):
+    """What the benches of all databases share: the edges."""
+
+    def __init__(self, url: str, folder: Path, options: dict[str, Any]) -> None:
+        given = {
+            "connection_url": url,
             "interval": 0.02,
-            "state": str(path.with_suffix(".state")),
+            "state": str(folder / "kit.state"),
+            **options,
         }
-        self._context = SourceContext(PollingOptions.model_validate(options), (SCHEMA,))
-        with self._connect() as connection:
-            connection.executescript("PRAGMA journal_mode = WAL;" + TABLES)
+        self._context = SourceContext(PollingOptions.model_validate(given), (SCHEMA,))
 
     def capture(self) -> ChangeCapture:
         return PollingCapture(self._context)
 
     def builder(self) -> DocumentBuilder:
         return PollingBuilder(self._context)
+
+
+class SqliteBench(PollingBench):
+    """A database file."""
+
+    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+        self._path = folder / "kit.db"
+        super().__init__(f"sqlite:///{self._path}", folder, options)
+        with self._connect() as connection:
+            connection.executescript("PRAGMA journal_mode = WAL;" + TABLES)
+            if options is FOLLOWED:
+                for table in NAMES:
+                    connection.executescript(SQLITE_CHANGED.format(table=table))
 
     async def commit(self, *writes: Write) -> None:
         with self._connect() as connection:
@@ -75,13 +123,76 @@ class SqliteBench(SourceBench):
             connection.execute(*statement(write, mark="?", truncate=False))
 
 
-class TestPollingCapture(CaptureConformance):
+class PostgresBench(PollingBench):
+    """A database of a real server."""
+
+    def __init__(self, url: str, folder: Path, options: dict[str, Any]) -> None:
+        self._url = url
+        super().__init__(url.replace("postgresql://", "postgresql+psycopg://", 1), folder, options)
+        with self._connect() as connection:
+            connection.execute(TABLES)
+            if options is FOLLOWED:
+                connection.execute(TOUCHED)
+                for table in NAMES:
+                    connection.execute(POSTGRES_CHANGED.format(table=table))
+
+    async def commit(self, *writes: Write) -> None:
+        await asyncio.to_thread(self._write, writes, roll_back=False)
+
+    async def roll_back(self, *writes: Write) -> None:
+        await asyncio.to_thread(self._write, writes, roll_back=True)
+
+    async def rows(self) -> Rows:
+        with self._connect() as connection:
+            return Rows(
+                dict(connection.execute("SELECT key, name FROM parents").fetchall()),
+                dict(connection.execute("SELECT key, parent FROM children").fetchall()),
+            )
+
+    async def disconnect(self) -> None:
+        with self._connect() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    def _write(self, writes: tuple[Write, ...], *, roll_back: bool) -> None:
+        with self._connect() as connection, connection.transaction(force_rollback=roll_back):
+            for write in writes:
+                connection.execute(*statement(write))
+
+    def _connect(self) -> Any:
+        # Here, as it is not there where the package's unit tests run without servers.
+        import psycopg
+
+        return psycopg.connect(self._url, autocommit=True)
+
+
+@pytest.fixture(autouse=True)
+def no_reserved_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+
+@pytest.mark.parametrize("options", [COMPARED, FOLLOWED], ids=["compared", "followed"])
+class TestSqliteCapture(CaptureConformance):
     @pytest.fixture
-    def bench(self, tmp_path: Path) -> SqliteBench:
-        return SqliteBench(tmp_path / "kit.db")
+    def bench(self, tmp_path: Path, options: dict[str, Any]) -> SqliteBench:
+        return SqliteBench(tmp_path, options)
 
 
 class TestPollingBuilder(BuilderConformance):
     @pytest.fixture
     def bench(self, tmp_path: Path) -> SqliteBench:
-        return SqliteBench(tmp_path / "kit.db")
+        return SqliteBench(tmp_path, COMPARED)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "options", [COMPARED, FOLLOWED, BY_XMIN], ids=["compared", "followed", "xmin"]
+)
+class TestPostgresCapture(CaptureConformance):
+    @pytest.fixture
+    def bench(
+        self, postgres_database: str, tmp_path: Path, options: dict[str, Any]
+    ) -> PostgresBench:
+        return PostgresBench(postgres_database, tmp_path, options)

@@ -16,13 +16,13 @@ from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, PutBatch
 from flusso_core.model import ChangeBatch, Finding, Position, StreamIdentity
 from flusso_source_polling import snapshots
+from flusso_source_polling.assembly import Assembly
 from flusso_source_polling.catalogue import reflect, require, table_names
 from flusso_source_polling.database import Database
 from flusso_source_polling.findings import find_obstacle
 from flusso_source_polling.indexes import watches
 from flusso_source_polling.options import PollingOptions
-from flusso_source_polling.picture import Lens
-from flusso_source_polling.readers import Comparison, Reader
+from flusso_source_polling.readers import Poll, Reader
 from flusso_source_polling.snapshots import Shared
 from flusso_source_polling.state import Entry, StateFile
 
@@ -52,10 +52,13 @@ class PollingCapture(ChangeCapture):
         self._schemas = context.schemas
         self._database: Database | None = None
         self._state = StateFile(None)
-        self._readers: list[Reader] = []
+        self._assembled: Assembly | None = None
+        self._readers: Sequence[Reader] = ()
         self._version = ""
         self._shared = Shared()
         self._polled = self._confirmed = Position(0, "0")
+        self._connection: Connection | None = None  # to poll by, unless a snapshot is held
+        self._thorough = False
         self._wanted = asyncio.Event()
         self._news = asyncio.Event()
         self._working = asyncio.Lock()
@@ -67,10 +70,10 @@ class PollingCapture(ChangeCapture):
     async def close(self) -> None:
         """End the snapshot, and let go of the state file."""
         database, self._database = self._database, None
-        self._readers = []
+        self._readers = ()
         if database is not None:
             snapshots.unregister(snapshots.scope(database, self._schemas), self._shared)
-            await asyncio.to_thread(self._end)
+            await asyncio.to_thread(self._end, database)
 
     async def provision(self, *, temporary: bool) -> None:
         """Go on with the state file, or begin it; from now on every difference is a change.
@@ -86,9 +89,8 @@ class PollingCapture(ChangeCapture):
         database = self._opened()
         if self._readers:
             return
-        snapshots.register(snapshots.scope(database, self._schemas), self._shared)
         self._state = StateFile(None if temporary else Path(self._options.state))
-        self._readers = await self._in_thread(self._begin, database)
+        await self._in_thread(self._begin, database)
         self._confirmed = _position(await self._in_thread(lambda: self._state.confirmed))
 
     async def identity(self) -> StreamIdentity:
@@ -102,6 +104,7 @@ class PollingCapture(ChangeCapture):
     async def head(self) -> Position:
         """A position that the next poll passes, which begins at once."""
         position = await self._in_thread(self._state.next_position)
+        self._thorough = True
         self._wanted.set()
         return _position(position)
 
@@ -187,10 +190,8 @@ class PollingCapture(ChangeCapture):
                 await asyncio.wait({running})
                 raise
 
-    def _begin(self, database: Database) -> list[Reader]:
+    def _begin(self, database: Database) -> None:
         """Read the catalogue, take the state file, and look at the tables for the first time."""
-        for finding in find_obstacle(database):
-            raise SourceFatal(f"{finding.subject}: {finding.message}; {finding.cure}")
         dialect = database.dialect
         with database.connect() as connection, database.errors("read the catalogue"):
             names = table_names(self._schemas)
@@ -199,56 +200,107 @@ class PollingCapture(ChangeCapture):
                 require(tables, table_names([schema]), schema.origin or f"index {schema.index!r}")
             watched = watches(self._schemas, tables, dialect)
             self._version = dialect.version(connection)
-        readers: list[Reader] = [
-            Comparison(watch, Lens(watch, dialect), self._options.page_size) for watch in watched
-        ]
+        self._assembled = Assembly(watched, self._options, dialect)
+        if self._assembly.holds_snapshot:
+            for finding in find_obstacle(database):
+                raise SourceFatal(f"{finding.subject}: {finding.message}; {finding.cure}")
+            snapshots.register(snapshots.scope(database, self._schemas), self._shared)
         self._state.open(f"{self._version} {database.name}")
         try:
-            self._state.retain([reader.name for reader in readers])
-            self._look(database, readers)
+            self._readers = self._assembly.readers()
+            self._state.retain([reader.name for reader in self._readers])
+            self._look(database)
         except BaseException:
             self._state.close()
+            self._readers = ()
             raise
-        return readers
 
     def _poll(self, database: Database) -> None:
         """Tell the readers what is confirmed, and look again unless too much is waiting."""
         confirmed = self._confirmed.order
         if confirmed > self._state.confirmed:
-            self._state.confirm(confirmed)
+            self._tidy(database, confirmed)
         if self._state.pending < self._options.max_pending or self._shared.lost.is_set():
-            self._look(database, self._readers)
+            thorough, self._thorough = self._thorough, False
+            try:
+                self._look(database, thorough=thorough)
+            except BaseException:
+                # What they had in mind is not what the state file has.
+                self._readers = self._assembly.readers()
+                self._thorough |= thorough
+                raise
 
-    def _look(self, database: Database, readers: Sequence[Reader]) -> None:
-        """Ask every reader, in one transaction here and one there.
+    def _tidy(self, database: Database, confirmed: int) -> None:
+        with self._state.transaction():
+            tidying = [reader for reader in self._readers if reader.tidies]
+            if tidying:
+                with database.connect() as connection, database.errors("tidy up"):
+                    for reader in tidying:
+                        memory = self._state.memory(reader.name)
+                        with connection.begin():
+                            reader.confirmed(connection, memory, confirmed)
+            self._state.confirm(confirmed)
 
-        The latter stays open, for documents to be built from, and is shown to the builder only
-        when what it holds is remembered.
+    def _look(self, database: Database, *, thorough: bool = False) -> None:
+        """Ask every reader, in one transaction of the state file.
+
+        Where a snapshot is held, it stays open for documents to be built from, and is shown to
+        the builder only when what it holds is remembered.
         """
-        found = time.time()
+        found, assembly = time.time(), self._assembly
+        doing = "read the tables"
 
         def work(connection: Connection) -> int:
             with self._state.transaction():
-                position = self._state.next_position()
-                for reader in readers:
+                poll = Poll(self._state.next_position(), thorough)
+                for reader in self._readers:
                     memory = self._state.memory(reader.name)
                     if memory.is_new:
                         reader.begin(connection, memory)
                     else:
                         self._state.append(
-                            position, found, reader.poll(connection, memory, position)
+                            poll.position, found, reader.poll(connection, memory, poll)
                         )
-                return position
+                    assembly.breathe(connection)
+                return poll.position
 
-        self._polled = _position(self._shared.replace(database, "read the tables", work))
+        if self._connection is None:
+            self._connection = database.connect()
+        aside = self._connection
+        try:
+            with database.errors(doing):
+                assembly.look_up(aside)
+                if assembly.holds_snapshot:
+                    position = self._shared.replace(database, doing, work)
+                else:
+                    position = work(aside)
+                assembly.look_back(aside)
+        except BaseException:
+            self._disconnect(database)
+            raise
+        self._polled = _position(position)
 
-    def _end(self) -> None:
+    def _disconnect(self, database: Database) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # A connection that is lost needs no end.
+            with suppress(SourceError), database.errors("disconnect"):
+                connection.close()
+
+    def _end(self, database: Database) -> None:
         self._shared.close()
+        self._disconnect(database)
         if self._state.is_open:
             with suppress(SourceError):  # what is not confirmed comes again
                 if self._confirmed.order > self._state.confirmed:
                     self._state.confirm(self._confirmed.order)
             self._state.close()
+
+    @property
+    def _assembly(self) -> Assembly:
+        if self._assembled is None:
+            raise SourceFatal("the polling capture is not provisioned")
+        return self._assembled
 
     def _opened(self) -> Database:
         if self._database is None:

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from flusso_core.model import Key
 
+_SUSPECT = -1
+"""In place of a span's number."""
+
 
 class Span(NamedTuple):
     """The keys above `lower` up to and with `upper`, and what the database made of them.
@@ -112,10 +115,6 @@ class Memory:
         )
         return {number for (number,) in found}
 
-    def has(self, span: Span) -> bool:
-        """Whether this very span is there."""
-        return span in self.spans()
-
     def put_span(self, span: Span) -> None:
         """Add a span, or put it in the place of the one with its id."""
         self._database.execute(
@@ -144,11 +143,27 @@ class Memory:
         )
         return {key: Known(routing, version) for key, routing, version in found}
 
-    def rows_of(self, span: Span | None) -> dict[str, Known]:
-        """What is known of the rows of a span; `None`: of those that were not placed yet."""
+    def rows_of(self, span: Span) -> dict[str, Known]:
+        """What is known of the rows of a span."""
         found = self._database.execute(
-            "SELECT key, routing, version FROM rows WHERE reader = ? AND span IS ?",
-            (self._reader, None if span is None else span.id),
+            "SELECT key, routing, version FROM rows WHERE reader = ? AND span = ?",
+            (self._reader, span.id),
+        )
+        return {key: Known(routing, version) for key, routing, version in found}
+
+    def suspect(self) -> None:
+        """Rows that are in no span yet are gone, unless one of these brings them again: `learn`,
+        `renew`.
+        """
+        self._database.execute(
+            "UPDATE rows SET span = ? WHERE reader = ? AND span IS NULL", (_SUSPECT, self._reader)
+        )
+
+    def suspects(self, limit: int) -> dict[str, Known]:
+        """Some of the rows that are."""
+        found = self._database.execute(
+            "SELECT key, routing, version FROM rows WHERE reader = ? AND span = ? LIMIT ?",
+            (self._reader, _SUSPECT, limit),
         )
         return {key: Known(routing, version) for key, routing, version in found}
 
@@ -160,19 +175,19 @@ class Memory:
         for key, routing, version in found:
             yield key, Known(routing, version)
 
-    def learn(self, span: Span | None, rows: Iterable[tuple[str, Known]]) -> None:
+    def learn(self, span: Span, rows: Iterable[tuple[str, Known]]) -> None:
         """Know these rows, in that span."""
-        number = None if span is None else span.id
         self._database.executemany(
             "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?)",
-            [(self._reader, key, number, row.routing, row.version) for key, row in rows],
+            [(self._reader, key, span.id, row.routing, row.version) for key, row in rows],
         )
 
     def renew(self, rows: Iterable[tuple[str, Known]]) -> None:
         """Know these rows, each in the span where it is; a new one is not placed yet."""
         self._database.executemany(
             "INSERT INTO rows VALUES (?, ?, NULL, ?, ?) ON CONFLICT DO UPDATE "
-            "SET routing = excluded.routing, version = excluded.version",
+            "SET routing = excluded.routing, version = excluded.version, "
+            f"span = nullif(span, {_SUSPECT})",
             [(self._reader, key, row.routing, row.version) for key, row in rows],
         )
 

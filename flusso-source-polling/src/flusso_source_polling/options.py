@@ -2,13 +2,72 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flusso_core.config import Secret, resolve_optional
 from flusso_core.errors import ConfigError
 
 RESERVED_VARIABLE = "DATABASE_URL"
 """Overrides a literal `connection_url`, or stands in for one that is left out."""
+
+
+class Deletes(StrEnum):
+    """How deleted rows of a table that has a cursor are found."""
+
+    DIFF = "diff"
+    TOMBSTONE = "tombstone"
+    NONE = "none"
+
+
+class TableOptions(BaseModel):
+    """How one table is followed: `[source.tables.NAME]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cursor: str | None = Field(
+        default=None,
+        min_length=1,
+        description=(
+            "A column that grows with each change of a row (a time, or a number over all rows), or "
+            "xmin on Postgres. Without one, each poll compares the whole table."
+        ),
+    )
+    deletes: Deletes | None = Field(
+        default=None,
+        description=(
+            "With a cursor: diff (the default) looks for deleted rows in passes over all keys; "
+            "tombstone says that rows are marked and not deleted; none looks for nothing."
+        ),
+    )
+    lag: float | None = Field(
+        default=None,
+        ge=0,
+        le=86400,
+        allow_inf_nan=False,
+        description=(
+            "Seconds that a row may be committed later than its cursor says. On Postgres, where "
+            "open transactions are known, what clocks differ by at most (10); elsewhere the "
+            "longest transaction as well (60)."
+        ),
+    )
+    diff_interval: float | None = Field(
+        default=None,
+        gt=0,
+        le=31 * 86400,
+        allow_inf_nan=False,
+        description="Overrides that of [source] for this table.",
+    )
+
+    @model_validator(mode="after")
+    def _only_with_a_cursor(self) -> Self:
+        given = {"deletes": self.deletes, "lag": self.lag, "diff_interval": self.diff_interval}
+        for name, value in given.items():
+            if value is not None and self.cursor is None:
+                raise ValueError(f"{name} needs a cursor: without one, the whole table is compared")
+        return self
 
 
 class PollingOptions(BaseModel):
@@ -41,6 +100,19 @@ class PollingOptions(BaseModel):
         description=(
             "A file on a local disk where the stream is kept from run to run, of one deployment "
             "alone. Made where it is not; its folder is there."
+        ),
+    )
+    tables: dict[str, TableOptions] = Field(
+        default_factory=dict[str, TableOptions],
+        description="How tables are followed, by name, with its schema unless that is `public`.",
+    )
+    diff_interval: float = Field(
+        default=300.0,
+        gt=0,
+        le=31 * 86400,
+        allow_inf_nan=False,
+        description=(
+            "Seconds from the end of one pass over the keys of a table with a cursor to the next."
         ),
     )
     max_pending: int = Field(

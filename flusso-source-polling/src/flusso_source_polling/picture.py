@@ -7,24 +7,40 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from flusso_core.errors import SourceFatal
 from flusso_core.model import Change, Key, Operation, RowImage
 from flusso_source_polling.catalogue import Table
-from flusso_source_polling.dialects import Dialect
+from flusso_source_polling.cursors import Cursor
+from flusso_source_polling.dialects import Dialect, Expression
 from flusso_source_polling.keys import after, up_to
 from flusso_source_polling.memory import Known, read, spell
+from flusso_source_polling.witness import Witness
 
 FINGERPRINT_BYTES = 16
 
 
 class Seen(NamedTuple):
-    """A row that a poll has read: its key, the key as one text, and the rest."""
+    """A row that a poll has read: its key, the key as one text, the rest, and its cursor."""
 
     key: Key
     text: str
     row: Known
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Low:
+    """A place of a cursor below which nothing new can come.
+
+    Attributes:
+        value: `None`: below all.
+        beyond: nothing new can come with this very value either.
+    """
+
+    value: str | None = None
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +87,48 @@ class Lens:
     Args:
         watch: the table.
         dialect: the database's ways.
+        witness: what it can tell of rows.
+        cursor: what the table is followed by, if by anything.
+
+    Attributes:
+        cursor: the same.
     """
 
-    def __init__(self, watch: Watch, dialect: Dialect) -> None:
+    def __init__(
+        self, watch: Watch, dialect: Dialect, witness: Witness, cursor: Cursor | None = None
+    ) -> None:
         self._watch = watch
         self._dialect = dialect
+        self.cursor = cursor
         table, columns = watch.table, watch.table.sql.columns
-        names = (*watch.key, *watch.routing)
-        selected = [dialect.key(columns[name], table.column(name)) for name in names]
-        selected += [dialect.read(columns[name], table.column(name)) for name in watch.content]
+        names = [*watch.key, *watch.routing]
+        texts = [dialect.key(columns[name], table.column(name)) for name in names]
+        followed = [] if cursor is None else [cursor.selected]
+        version = witness.row_version()
+        self._marked = version is not None
+        if version is None:
+            content = {*watch.content} if cursor is None else {*watch.content, cursor.column}
+            told = [
+                dialect.read(columns[name], table.column(name))
+                for name in sorted(name for name in content if name is not None)
+            ]
+        else:
+            told = [version]
+        selected = [*texts, *followed, *told]
         labelled = [one.label(f"c{place}") for place, one in enumerate(selected)]
-        self._pages = select(*labelled).order_by(*(columns[name] for name in watch.key))
+        self._order = [columns[name] for name in watch.key]
+        self._rows = select(*labelled)
+        # What is hashed can be read from an index alone, where the table has a cursor of its own.
+        whole = followed or ([] if version is None else [version])
+        digest = witness.digest([*texts, *whole]) if whole else None
+        self._digest = None if digest is None else select(digest).select_from(table.sql)
         self._width, self._routed = len(watch.key), len(names)
+        self._told = self._routed + len(followed)
+
+    @property
+    def sees_every_change(self) -> bool:
+        """Whether a row that changes and changes back is told from one that did not."""
+        return self._marked or self.cursor is not None
 
     def page(
         self, connection: Connection, lower: Key | None, upper: Key | None, limit: int
@@ -92,13 +138,53 @@ class Lens:
         Raises:
             SourceFatal: a row has NULL in its key.
         """
-        table, key = self._watch.table, self._watch.key
-        statement = self._pages.limit(limit)
-        if lower is not None:
-            statement = statement.where(after(table, key, lower, self._dialect))
-        if upper is not None:
-            statement = statement.where(up_to(table, key, upper, self._dialect))
+        statement = self._rows.where(*self._between(lower, upper)).order_by(*self._order)
+        return [self._seen(row) for row in connection.execute(statement.limit(limit))]
+
+    def digest(self, connection: Connection, lower: Key | None, upper: Key | None) -> str | None:
+        """What differs when a row in between is another one; `None`: it cannot be told."""
+        if self._digest is None:
+            return None
+        found = connection.execute(self._digest.where(*self._between(lower, upper)))
+        return str(found.scalar_one())
+
+    def recent(
+        self, connection: Connection, low: Low, behind: Seen | None, limit: int
+    ) -> list[Seen]:
+        """The next rows from a place of the cursor on, in its order.
+
+        Args:
+            connection: to the database.
+            low: from where.
+            behind: the row after which to go on.
+            limit: how many at most.
+        """
+        cursor = self.cursor
+        if cursor is None:
+            raise ValueError("the table has no cursor")
+        value = cursor.value
+        statement = self._rows.order_by(value, *self._order).limit(limit)
+        if behind is not None and behind.cursor is not None:
+            last = cursor.typed(behind.cursor)
+            further = after(self._watch.table, self._watch.key, behind.key, self._dialect)
+            # The first condition is the one that an index serves.
+            statement = statement.where(value >= last, or_(value > last, further))
+        elif low.value is None:
+            statement = statement.where(value.is_not(None))
+        elif low.beyond:
+            statement = statement.where(value > cursor.typed(low.value))
+        else:
+            statement = statement.where(value >= cursor.typed(low.value))
         return [self._seen(row) for row in connection.execute(statement)]
+
+    def _between(self, lower: Key | None, upper: Key | None) -> list[Expression]:
+        table, key, dialect = self._watch.table, self._watch.key, self._dialect
+        found: list[Expression] = []
+        if lower is not None:
+            found.append(after(table, key, lower, dialect))
+        if upper is not None:
+            found.append(up_to(table, key, upper, dialect))
+        return found
 
     def _seen(self, row: Sequence[Any]) -> Seen:
         text = self._dialect.key_text
@@ -110,7 +196,11 @@ class Lens:
             )
         key = tuple([text(value) for value in row[:width]])
         routing = [None if value is None else text(value) for value in row[width:routed]]
-        return Seen(key, spell(key), Known(spell(routing), _fingerprint(row[routed:])))
+        told = row[self._told :]
+        version = str(told[0]).encode() if self._marked else _fingerprint(told)
+        raw = row[routed] if self.cursor is not None else None
+        cursor = None if self.cursor is None or raw is None else self.cursor.text(raw)
+        return Seen(key, spell(key), Known(spell(routing), version), cursor)
 
 
 def _fingerprint(values: Sequence[Any]) -> bytes:

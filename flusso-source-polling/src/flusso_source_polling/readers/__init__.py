@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flusso_source_polling.readers.base import Reader
+from flusso_source_polling.readers.base import Poll, Reader
 from flusso_source_polling.readers.comparison import Comparison
+from flusso_source_polling.readers.window import Following, Window
 
-__all__ = ["Comparison", "Reader"]
+__all__ = ["Comparison", "Following", "Poll", "Reader", "Window"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import Connection
 
 from flusso_core.model import Change, Key
 from flusso_source_polling.memory import Known, Memory, Span, read, spell
 from flusso_source_polling.picture import Lens, Seen, Watch
+from flusso_source_polling.readers.base import Poll
 
 _SHAPE = "shape"
 
@@ -16,16 +17,25 @@ _SHAPE = "shape"
 class Comparison:
     """Reads a table from end to end, and says how it differs from what is known of it.
 
+    Where the database can, it hashes spans of keys, and only those that differ are read.
+
     Args:
         watch: what to look at.
         lens: reads it.
         page_size: rows that one statement reads, and that one span holds at most.
+        snapshot: all of it is read in one transaction, and with the tables beside it. Otherwise
+            each span has one of its own.
     """
 
-    def __init__(self, watch: Watch, lens: Lens, page_size: int) -> None:
+    unfinished = False
+    tidies = False
+
+    def __init__(self, watch: Watch, lens: Lens, page_size: int, *, snapshot: bool) -> None:
         self._watch = watch
         self._lens = lens
         self._page_size = page_size
+        self._snapshot = snapshot
+        self._remaining: list[Span] = []
         self.name = str(watch.table.name)
 
     def begin(self, connection: Connection, memory: Memory) -> None:
@@ -33,17 +43,68 @@ class Comparison:
         for _ in self._afresh(connection, memory):
             pass
 
-    def poll(self, connection: Connection, memory: Memory, position: int) -> Iterator[Change]:
+    def poll(self, connection: Connection, memory: Memory, poll: Poll) -> Iterator[Change]:
         """Read the whole table again."""
-        if memory.note(_SHAPE) != self._shape:
-            yield from self._reshaped(connection, memory)
-            return
-        for span in memory.spans():
-            yield from self._compare(connection, memory, span)
-        _join_empty(memory)
+        if self.fits(memory):
+            self.start_over(memory)
+            yield from self.go_on(connection, memory, lambda: True)
+        else:
+            yield from self.reshape(connection, memory)
 
     def confirmed(self, connection: Connection, memory: Memory, position: int) -> None:
         """Nothing is kept for that."""
+
+    def fits(self, memory: Memory) -> bool:
+        """Whether what is known was read for the same schemas."""
+        return memory.note(_SHAPE) == self._shape
+
+    def reshape(self, connection: Connection, memory: Memory) -> Iterator[Change]:
+        """The schemas ask for other columns: what was known leads up once more, and every row."""
+        names = read(memory.note(_SHAPE) or "[]")
+        key, routing, _ = _parts(names)
+        was = Watch(self._watch.table, key, routing, (), frozenset((*key, *routing)))
+        for text, row in memory.all_rows():
+            yield was.deleted(text, row)
+        yield from self._afresh(connection, memory)
+
+    @property
+    def passing(self) -> bool:
+        """Whether a pass over all keys has begun and not ended."""
+        return bool(self._remaining)
+
+    def start_over(self, memory: Memory) -> None:
+        """Begin a pass over all keys."""
+        memory.suspect()
+        self._remaining = memory.spans()
+
+    def go_on(
+        self, connection: Connection, memory: Memory, patient: Callable[[], bool]
+    ) -> Iterator[Change]:
+        """Go on with the pass, one span at least, as long as there is patience.
+
+        Rows that a cursor has brought since the last pass, and that stand in no span of this one,
+        are gone.
+        """
+        while self._remaining:
+            span = self._remaining.pop()
+            digest = self._lens.digest(connection, span.lower, span.upper)
+            if digest is None or digest != span.digest:
+                yield from self._compare(connection, memory, span, digest)
+            self._breathe(connection)
+            if not patient():
+                break
+        if self._remaining:
+            return
+        while gone := memory.suspects(self._page_size):
+            memory.forget(gone)
+            for key, row in gone.items():
+                yield self._watch.deleted(key, row)
+        _join_empty(memory)
+
+    def _breathe(self, connection: Connection) -> None:
+        """End the transaction: spans need not be of one snapshot."""
+        if not self._snapshot:
+            connection.rollback()
 
     @property
     def _shape(self) -> str:
@@ -53,32 +114,33 @@ class Comparison:
     def _afresh(self, connection: Connection, memory: Memory) -> Iterator[Change]:
         memory.clear()
         memory.write(_SHAPE, self._shape)
-        yield from self._compare(connection, memory, Span(0, None, None))
+        everything = Span(0, None, None)
+        digest = self._lens.digest(connection, None, None)
+        yield from self._compare(connection, memory, everything, digest)
+        self._breathe(connection)
 
-    def _reshaped(self, connection: Connection, memory: Memory) -> Iterator[Change]:
-        """The schemas ask for other columns: what was known leads up once more, and every row."""
-        names = read(memory.note(_SHAPE) or "[]")
-        first = names.index(None) if None in names else 0
-        old = tuple(name for name in names[:first] if name is not None)
-        rest = names[first + 1 :]
-        second = rest.index(None) if None in rest else 0
-        routing = tuple(name for name in rest[:second] if name is not None)
-        was = Watch(self._watch.table, old, routing, (), frozenset((*old, *routing)))
-        for key, row in memory.all_rows():
-            yield was.deleted(key, row)
-        yield from self._afresh(connection, memory)
+    def _compare(
+        self, connection: Connection, memory: Memory, span: Span, digest: str | None
+    ) -> Iterator[Change]:
+        """Read a span, and cut it where it has become too large.
 
-    def _compare(self, connection: Connection, memory: Memory, span: Span) -> Iterator[Change]:
-        """Read a span, and cut it where it has become too large."""
+        Args:
+            connection: to the database.
+            memory: what is known.
+            span: which.
+            digest: its digest, not of later than now.
+        """
         known = memory.rows_of(span)
-        fresh = max((one.id for one in memory.spans()), default=0)
+        spans = set(memory.spans())
+        fresh = max((one.id for one in spans), default=0)
         for lower, upper, rows in self._pieces(connection, span):
             if upper == span.upper:
-                piece = Span(span.id, lower, upper)
+                whole = lower == span.lower
+                piece = Span(span.id, lower, upper, digest if whole else None)
             else:
                 fresh += 1
                 piece = Span(fresh, lower, upper)
-            if piece != span or not memory.has(span):
+            if piece not in spans:
                 memory.put_span(piece)
             yield from self._compare_rows(memory, piece, rows, known, span)
         memory.forget(known)
@@ -125,6 +187,18 @@ class Comparison:
             lower = page[-1].key
             page = following
         yield lower, span.upper, page
+
+
+def _parts(names: Sequence[str | None]) -> tuple[tuple[str, ...], ...]:
+    """A shape's key, routing columns and content."""
+    found: list[list[str]] = [[]]
+    for name in names:
+        if name is None:
+            found.append([])
+        else:
+            found[-1].append(name)
+    key, routing, content = (*found, [], [])[:3]
+    return tuple(key), tuple(routing), tuple(content)
 
 
 def _join_empty(memory: Memory) -> None:
