@@ -4,6 +4,8 @@ UV := sh tools/uv
 NOX := $(UV) run --locked --only-group nox nox
 # Further arguments, e.g. make demo ARGS=--keep
 ARGS ?=
+# A commit for make bench to compare with
+BASE ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -25,8 +27,8 @@ lint: ## Check formatting, imports, spelling and types
 soak: ## Run the tests that take long
 	$(NOX) -s soak $(ARGS)
 
-bench: ## Measure
-	$(NOX) -s bench $(ARGS)
+bench: ## Measure, and report against the goals; BASE=<git ref> compares with that commit
+	$(NOX) -s bench -- $(if $(BASE),--base=$(BASE)) $(ARGS)
 
 docs: ## Run the examples in the documentation
 	$(NOX) -s docs $(ARGS)

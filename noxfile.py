@@ -137,6 +137,7 @@ def unit(session: nox.Session) -> None:
     for package in PACKAGES:
         workers = UNIT_WORKERS.get(package, "-n0")
         run_pytest(session, package, workers, "-m", UNIT, f"{package}/tests")
+    run_pytest(session, "benchmarks", "-m", UNIT, "benchmarks/tests")
     # Across packages most tests need servers; there may be none that do not.
     run_pytest(session, "tests", "-m", UNIT, "tests", success_codes=(0, NOTHING_COLLECTED))
 
@@ -179,10 +180,10 @@ def versions(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Run what takes minutes: giants, faults for a long time, large numbers of examples."""
-    sync(session, "test")
+    sync(session, "bench")
     start_reports(session)
-    folders = [f"{package}/tests" for package in PACKAGES]
-    run_pytest(session, "soak", "-m", "soak", "--timeout=3600", *folders, *existing("tests"))
+    folders = [*(f"{package}/tests" for package in PACKAGES), "tests", "benchmarks/tests"]
+    run_pytest(session, "soak", "-m", "soak", "--timeout=3600", *folders)
 
 
 @nox.session
@@ -209,9 +210,8 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure; see benchmarks/README.md for what and how."""
-    sync(session, "test")
-    for script in sorted((ROOT / "benchmarks").glob("bench_*.py")):
-        session.run("python", str(script), *session.posargs)
+    sync(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session

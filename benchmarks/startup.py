@@ -13,10 +13,11 @@ from pathlib import Path
 
 FLUSSO = str(Path(sys.executable).with_name("flusso"))
 BASE = "python -c pass"
+HELP = "flusso --help"
 COMMANDS: Mapping[str, Sequence[str]] = {
     BASE: (sys.executable, "-c", "pass"),
     "flusso --version": (FLUSSO, "--version"),
-    "flusso --help": (FLUSSO, "--help"),
+    HELP: (FLUSSO, "--help"),
     "flusso run --help": (FLUSSO, "run", "--help"),
     "flusso plugins list": (FLUSSO, "plugins", "list"),
     "flusso plugins show opensearch": (FLUSSO, "plugins", "show", "opensearch"),
