@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flusso_core.engine import Engine, RetryPolicy
+    from flusso_core.engine import Engine
     from flusso_core.errors import (
         ConfigError,
         DocumentRejected,
@@ -85,10 +85,11 @@ if TYPE_CHECKING:
         FailurePolicy,
         GapPolicies,
         GapPolicy,
+        RetryPolicy,
     )
 
 _HOMES = {
-    "engine": ("Engine", "RetryPolicy"),
+    "engine": ("Engine",),
     "errors": (
         "ConfigError",
         "DocumentRejected",
@@ -162,6 +163,7 @@ _HOMES = {
         "FailurePolicy",
         "GapPolicies",
         "GapPolicy",
+        "RetryPolicy",
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

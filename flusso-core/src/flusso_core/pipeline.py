@@ -176,6 +176,7 @@ class Plan:
             failures=self.deployment.failures,
             gaps=self.deployment.gaps,
             queue=self.make_queue,
+            retries=self.deployment.retries,
             detach_after={
                 name: sink.detach_after
                 for name, sink in self.deployment.sinks.items()

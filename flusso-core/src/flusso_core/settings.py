@@ -36,6 +36,21 @@ class Bounds:
     max_dirty: int = 200_000
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Bounds of the back-off with which what passes by itself is tried again, for ever.
+
+    Each wait is drawn at random, from none to a bound that doubles with each attempt.
+
+    Attributes:
+        initial: bound of the first wait, in seconds.
+        maximum: bound of every wait, in seconds.
+    """
+
+    initial: float = 0.2
+    maximum: float = 30.0
+
+
 class FailurePolicy(StrEnum):
     """What follows when a destination refuses a document: stop the run, or quarantine it."""
 

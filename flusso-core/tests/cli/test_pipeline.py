@@ -30,6 +30,7 @@ from flusso_core.testing import (
     MemoryDestination,
     MemorySink,
 )
+from flusso_core.testing.sink import unavailable
 
 SCHEMA = "version: 1\ntable: parents\nprimary_key: key\nfields:\n  - keyword: name\n"
 INDEX = '[[index]]\nname = "parents"\nschema = "parents.schema.yml"\n'
@@ -64,6 +65,7 @@ class Backend:
         self.builder: SourceContext[Any] | None = None
         self.sinks: dict[str, SinkContext[Any]] = {}
         self.hooks = LoadedHooks((), ())
+        self.fault: Callable[[str], None] | None = None
 
     def load_capture(self, name: str) -> CapturePlugin:
         def create(context: SourceContext[Any]) -> ChangeCapture:
@@ -83,7 +85,7 @@ class Backend:
     def load_sink(self, name: str) -> SinkPlugin:
         def create(context: SinkContext[Any]) -> Sink:
             self.sinks[context.name] = context
-            return MemorySink(self.destination)
+            return MemorySink(self.destination, fault=self.fault)
 
         return SinkPlugin(name, PlainOptions if name == "plain" else SinkOptions, create)
 
@@ -266,3 +268,24 @@ async def test_transforms_of_hooks_and_times_of_sinks_reach_the_engine(
     engine = assemble(deployment(tmp_path, text))
     await engine.run(once=True)
     assert backend.destination.search("parents") == {"1": b'{"name":"hidden"}'}
+
+
+async def test_the_waits_of_the_file_reach_the_engine(backend: Backend, tmp_path: Path) -> None:
+    """R1: the back-off is bounded as the deployment says."""
+    waits: list[float] = []
+
+    class Waits(StatsObserver):
+        def retrying(self, what: str, error: BaseException, seconds: float) -> None:
+            waits.append(seconds)
+
+    backend.fault = unavailable(every=3)
+    backend.database.commit(*(backend.database.put_parent(key, "Ada") for key in "abcdefgh"))
+    text = (
+        '[source]\ntype = "joint"\n[sinks.a]\ntype = "fine"\n'
+        f'[retry]\ninitial = "3ms"\nmaximum = "1ms"\n{INDEX}'
+    )
+    engine = assemble(deployment(tmp_path, text), observer=Waits())
+    await engine.run(once=True)
+    assert backend.destination.search("parents") == backend.database.documents()
+    assert waits
+    assert max(waits) <= 0.001

@@ -22,6 +22,7 @@ from flusso_core.settings import (
     Bounds,
     FailurePolicy,
     GapPolicy,
+    RetryPolicy,
 )
 
 FIXTURES = Path(__file__).parents[1] / "schema" / "fixtures" / "format-v1"
@@ -55,6 +56,9 @@ max_delay_ms = 250
 max_documents = 1
 max_bytes = 2
 max_dirty = 3
+[retry]
+initial = "50ms"
+maximum = "2m"
 [server]
 public_address = "0.0.0.0:80"
 private_address = "[::1]:81"
@@ -98,6 +102,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     assert (made.queue.type, made.queue.options.values) == ("durable", {"path": "q"})
     assert made.batch == BatchPolicy(5, 0.25)
     assert made.bounds == Bounds(1, 2, 3)
+    assert made.retries == RetryPolicy(0.05, 120)
     assert made.server.public_address == "0.0.0.0:80"
     assert made.server.private_address == "[::1]:81"
     assert made.failures.of("a") is FailurePolicy.STOP
@@ -115,6 +120,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     made = load(tmp_path, '[source]\ntype = "p"\n')
     assert (made.prefix, made.batch, made.bounds) == ("", BatchPolicy(), Bounds())
+    assert made.retries == RetryPolicy()
     assert made.failures.default is FailurePolicy.STOP
     assert made.gaps.default is GapPolicy.RESEED
     assert made.queue.type == "memory"

@@ -90,6 +90,7 @@ DEPLOYMENTS = table(
         "index": INDEXES,
         "batch": table({}, {"max_changes": POSITIVE}),
         "engine": table({}, {"max_dirty": POSITIVE}),
+        "retry": table({}, {"initial": DURATIONS, "maximum": DURATIONS}),
         "queue": table({}, {"type": NAMES}),
     },
 )
@@ -109,7 +110,7 @@ def test_a_valid_deployment_survives_load_lock_and_load(data: Table) -> None:
         write_lock(loaded, folder / "flusso.lock", models)
         assert HIDDEN not in (folder / "flusso.lock").read_text()
         locked = load_lock(folder / "flusso.lock")
-    for attribute in ("prefix", "failures", "gaps", "batch", "bounds", "server"):
+    for attribute in ("prefix", "failures", "gaps", "batch", "bounds", "retries", "server"):
         assert getattr(locked, attribute) == getattr(loaded, attribute), attribute
     assert (locked.source.type, locked.source.builder) == (
         loaded.source.type,

@@ -9,7 +9,7 @@ from flusso_core.config.options import OptionsTable
 from flusso_core.files import ParsedFile
 from flusso_core.model import JsonValue
 from flusso_core.schema.model import IndexSchema
-from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
+from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,7 @@ class Deployment:
         gaps: what follows when the stream no longer holds what an index has missed.
         batch: when a batch closes.
         bounds: what a lane holds in memory.
+        retries: bounds of the back-off.
         server: the HTTP surfaces.
         file: the configuration as it was read; it may hold secrets.
         schema_files: by their paths in the configuration, the schema files as they were read.
@@ -111,6 +112,7 @@ class Deployment:
     gaps: GapPolicies
     batch: BatchPolicy
     bounds: Bounds
+    retries: RetryPolicy
     server: ServerConfig
     file: ParsedFile = field(repr=False)
     schema_files: Mapping[str, ParsedFile] = field(repr=False)

@@ -11,11 +11,12 @@ from pydantic_core import PydanticCustomError
 
 from flusso_core.config.durations import duration
 from flusso_core.schema.names import LogicalName
-from flusso_core.settings import BatchPolicy, Bounds, FailurePolicy, GapPolicy
+from flusso_core.settings import BatchPolicy, Bounds, FailurePolicy, GapPolicy, RetryPolicy
 
 _PREFIX = re.compile(r"(?:[a-z0-9][a-z0-9_.-]*)?")
 _BATCH = BatchPolicy()
 _BOUNDS = Bounds()
+_RETRY = RetryPolicy()
 
 MAX_PREFIX = 100
 """Longest prefix in bytes; index names have 255 at most (OpenSearch, create index API)."""
@@ -132,6 +133,9 @@ class ConfigModel(_Model):
     engine: Annotated[Any, _table("EngineModel")] = Field(
         None, description="Bounds of what each sink's lane holds in memory."
     )
+    retry: Annotated[Any, _table("RetryModel")] = Field(
+        None, description="Bounds of the waits between attempts at what passes by itself."
+    )
     server: Annotated[Any, _table("ServerModel")] = Field(
         None, description="Where the HTTP surfaces listen."
     )
@@ -223,6 +227,20 @@ class EngineModel(_Model):
     max_dirty: Positive = Field(
         _BOUNDS.max_dirty, description="Ids of documents that are not yet right at the sink."
     )
+
+
+class RetryModel(_Model):
+    """Bounds of the waits between attempts at what passes by itself: `[retry]`.
+
+    Each wait is drawn at random, from none to a bound that doubles with each attempt.
+    """
+
+    model_config = ConfigDict(title="Retry")
+
+    initial: Duration = Field(
+        _RETRY.initial, description="Bound of the first wait.", examples=["200ms"]
+    )
+    maximum: Duration = Field(_RETRY.maximum, description="Bound of every wait.", examples=["30s"])
 
 
 class ServerModel(_Model):

@@ -14,6 +14,7 @@ from flusso_core.config.format import (
     EngineModel,
     IndexModel,
     QueueModel,
+    RetryModel,
     ServerModel,
     SinkModel,
     SourceModel,
@@ -51,7 +52,7 @@ def config_json_schema(plugins: PluginModels) -> JsonSchema:
     What it cannot say is left to the loader: names that come twice, files that are missing, and
     what a plugin checks by code.
     """
-    own = (ConfigModel, BatchModel, EngineModel, IndexModel, ServerModel)
+    own = (ConfigModel, BatchModel, EngineModel, IndexModel, RetryModel, ServerModel)
     backends = (SourceModel, SinkModel, QueueModel)
     options = [plugins.captures, plugins.builders, plugins.sinks, plugins.queues]
     schemas, definitions = model_schemas(

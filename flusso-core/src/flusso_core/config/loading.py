@@ -23,6 +23,7 @@ from flusso_core.config.format import (
     EngineModel,
     IndexModel,
     QueueModel,
+    RetryModel,
     ServerModel,
     SinkModel,
     SourceModel,
@@ -47,6 +48,7 @@ from flusso_core.settings import (
     Bounds,
     FailurePolicies,
     GapPolicies,
+    RetryPolicy,
 )
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -112,10 +114,11 @@ class _Reader:
         queue = self._queue(data.get("queue"))
         batch = self._table("batch", BatchModel)
         engine = self._table("engine", EngineModel)
+        retry = self._table("retry", RetryModel)
         server = self._table("server", ServerModel)
         entries = self._indexes(data.get("index"))
         self._raise_any()
-        if top is None or source is None or queue is None or not (batch and engine and server):
+        if not (top and source and queue and batch and engine and retry and server):
             raise AssertionError("what is missing has a problem")  # pragma: no cover
         return Deployment(
             prefix=top.prefix,
@@ -141,6 +144,7 @@ class _Reader:
             ),
             batch=BatchPolicy(batch.max_changes, batch.max_delay_ms / 1000),
             bounds=Bounds(engine.max_documents, engine.max_bytes, engine.max_dirty),
+            retries=RetryPolicy(retry.initial, retry.maximum),
             server=ServerConfig(server.public_address, server.private_address),
             file=self._file,
             schema_files=self._schema_files,

@@ -14,7 +14,7 @@ from flusso_core.engine.groups import first_leaf
 from flusso_core.engine.keeper import CLOSING_SECONDS, Keeper
 from flusso_core.engine.lane import Lane, LaneSettings
 from flusso_core.engine.racing import unless
-from flusso_core.engine.retry import Retrier, RetryPolicy
+from flusso_core.engine.retry import Retrier
 from flusso_core.engine.series import Schemas
 from flusso_core.engine.stream import Stream
 from flusso_core.engine.transforms import Transforms
@@ -30,7 +30,7 @@ from flusso_core.interfaces import (
 from flusso_core.model import Key, StateRecord, UnfitIndex
 from flusso_core.observe.observer import NoopObserver, Observer, Phase
 from flusso_core.queue.memory import MemoryQueue
-from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies
+from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, GapPolicies, RetryPolicy
 
 
 class Engine:

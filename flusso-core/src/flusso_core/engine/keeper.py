@@ -10,13 +10,14 @@ from typing import Any, TypeAlias
 from flusso_core.engine.lane import Lane
 from flusso_core.engine.pulse import Pulse
 from flusso_core.engine.racing import unless
-from flusso_core.engine.retry import Retrier, RetryPolicy
+from flusso_core.engine.retry import Retrier
 from flusso_core.engine.series import Schemas
 from flusso_core.engine.stream import Stream
 from flusso_core.errors import SinkError
 from flusso_core.interfaces import ChangeCapture, Queue, Sink
 from flusso_core.model import ChangeBatch, Position, StreamIdentity
 from flusso_core.observe.observer import FanOut, Observer
+from flusso_core.settings import RetryPolicy
 
 MakeLane: TypeAlias = Callable[[Queue, int, Retrier, Observer, Callable[[], None]], Lane]
 """Makes a lane over a queue, under an epoch, with its own retrier and observer; and what it calls

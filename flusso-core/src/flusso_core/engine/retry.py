@@ -5,28 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from flusso_core.errors import SinkUnavailable, SourceUnavailable
 from flusso_core.observe.observer import Observer
+from flusso_core.settings import RetryPolicy
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Bounds of the back-off.
-
-    Attributes:
-        initial: upper bound of the first wait, in seconds; it doubles with each attempt.
-        maximum: upper bound of every wait, in seconds.
-    """
-
-    initial: float = 0.2
-    maximum: float = 30.0
 
 
 class Retrier:
