@@ -61,10 +61,13 @@ def _picked(one: AggregateField, relation: Link, dialect: Dialect) -> Fetch:
         key = dialect.key(link, described).label("flusso_key")
         statement = select(dialect.read(value, column).label("flusso_value"), key)
         if ids:
-            statement = statement.order_by(*relation.ordered(rows, ()))
+            statement = statement.order_by(*relation.ordered(rows, (), dialect))
         else:
-            order = value.desc() if one.function is AggregateFunction.MAX else value.asc()
-            statement = first(statement.where(value.is_not(None)), link, [order], 1)
+            # What the collation holds for equal is told apart, so that it is always the same one.
+            order = [value, dialect.exact(value, column)]
+            if one.function is AggregateFunction.MAX:
+                order = [each.desc() for each in order]
+            statement = first(statement.where(value.is_not(None)), link, order, 1)
         found: list[tuple[str, str]] = []
         for row in connection.execute(statement):
             text = values.value_text(

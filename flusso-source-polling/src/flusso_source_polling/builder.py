@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from flusso_core.errors import SourceFatal
+from flusso_core.errors import ConfigError, SchemaMismatch, SourceFatal
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import DocumentBuilder, Resolved
 from flusso_core.model import (
@@ -25,28 +25,34 @@ from flusso_core.model import (
     RootTruncated,
     SweepNeeded,
     TableName,
+    UnfitIndex,
 )
 from flusso_core.schema import project_mapping
 from flusso_source_polling import snapshots
 from flusso_source_polling.catalogue import reflect, table_names
-from flusso_source_polling.climbing import Path, climb
-from flusso_source_polling.database import Database
+from flusso_source_polling.climbing import climb
+from flusso_source_polling.database import Database, StatementRefused
 from flusso_source_polling.findings import find
 from flusso_source_polling.indexes import Index, compile_index
+from flusso_source_polling.missing import without_row
 from flusso_source_polling.options import PollingOptions
+from flusso_source_polling.ranges import divide
 
 T = TypeVar("T")
 
 CHUNK = 200
 """Most documents that are built at once."""
 
+CONNECTIONS = 5
+"""Connections that are kept between two reads."""
+
 
 class PollingBuilder(DocumentBuilder):
     """Builds documents of the schemas' indexes through SQLAlchemy.
 
     Where the polling capture of the same deployment runs in this process, documents are read from
-    the snapshot that its last poll has read (see `snapshots`); beside another capture, each read
-    has a transaction of its own.
+    the snapshot that its last poll has read (see `snapshots`); beside another capture, each page
+    and each chunk is read in a short transaction of its own, of one state of all its tables.
     """
 
     def __init__(self, context: SourceContext[PollingOptions]) -> None:
@@ -59,30 +65,50 @@ class PollingBuilder(DocumentBuilder):
         self._schemas = context.schemas
         self._database: Database | None = None
         self._indexes: dict[str, Index] = {}
+        self._unfit: list[UnfitIndex] = []
+        self._excluded: set[str] = set()
 
     async def open(self) -> None:
         """Read the catalogue and put every index together.
 
+        An index whose schema does not fit its tables is left out, and told by `unfit`.
+
         Raises:
             SourceUnavailable: the database is not there.
-            SourceFatal: it refuses, or a schema does not fit its tables.
+            SourceFatal: it refuses.
         """
-        database = Database(self._options.url())
-        self._indexes = await asyncio.to_thread(self._compile, database)
+        database = Database(self._options.url(), pool_size=CONNECTIONS)
+        try:
+            await asyncio.to_thread(self._compile, database)
+        except BaseException:
+            await asyncio.to_thread(database.close)
+            raise
         self._database = database
 
     async def close(self) -> None:
-        """Nothing is held between two reads."""
-        self._database = None
+        """Close every connection."""
+        database, self._database = self._database, None
+        if database is not None:
+            await asyncio.to_thread(database.close)
 
     def mappings(self) -> Mapping[str, IndexMapping]:
         """Logical index name to its mapping, from the schema alone."""
         return {schema.index: project_mapping(schema) for schema in self._schemas}
 
+    def unfit(self) -> Sequence[UnfitIndex]:
+        """Indexes that `open` left out, with what their tables lack."""
+        return self._unfit
+
+    def exclude(self, index: str) -> None:
+        """Leave the index out of every later `resolve`."""
+        self._excluded.add(index)
+
     async def resolve(self, changes: Sequence[Change]) -> AsyncGenerator[Resolved, None]:
         """Stream the keys of every document that any of the changes touches."""
         truncated = {one.table for one in changes if one.operation is Operation.TRUNCATE}
         for name, index in self._indexes.items():
+            if name in self._excluded:
+                continue
             if index.schema.table in truncated:
                 yield RootTruncated(name)
             elif related := index.tables & truncated:
@@ -93,11 +119,13 @@ class PollingBuilder(DocumentBuilder):
             for path in index.paths:
                 texts = [one[0] for one in _values(changes, path.table, (path.column,))]
                 if texts:
-                    found = await self._read(
+                    read = partial(
+                        self._read,
+                        name,
                         f"find the documents of index {name!r} above changes of {path.table}",
-                        partial(_climb, index, path, texts),
                     )
-                    for keys in found:
+                    found = climb(read, path, texts, index.dialect)
+                    while (keys := await asyncio.to_thread(next, found, None)) is not None:
                         yield IndexKeys(name, keys)
 
     async def build(
@@ -107,67 +135,77 @@ class PollingBuilder(DocumentBuilder):
         compiled = self._indexes[index]
         for at in range(0, len(keys), CHUNK):
             chunk = keys[at : at + CHUNK]
-            yield await self._read(
-                f"read documents of index {index!r}", partial(_build, compiled, chunk)
+            yield await asyncio.to_thread(
+                self._read,
+                index,
+                f"read documents of index {index!r}",
+                partial(compiled.build, keys=chunk),
             )
 
     async def ranges(self, index: str, count: int) -> Sequence[KeyRange]:
-        """One range: a snapshot is one connection, so there is nothing to read beside it."""
-        return (KeyRange(),)
+        """Ranges of about as many rows each, to be read side by side.
+
+        One, where documents are read from the snapshot of a poll: it is one connection.
+        """
+        database = self._database
+        if database is None or snapshots.find(snapshots.scope(database, self._schemas)) is not None:
+            return (KeyRange(),)
+        return await asyncio.to_thread(
+            self._read,
+            index,
+            f"divide the keys of index {index!r}",
+            partial(divide, self._indexes[index], count=count),
+        )
 
     async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
         """Read the next root rows of the range."""
         compiled = self._indexes[index]
-        return await self._read(
+        return await asyncio.to_thread(
+            self._read,
+            index,
             f"read documents of index {index!r}",
             lambda connection: compiled.page(connection, span, after, min(limit, CHUNK)),
         )
 
     async def missing(self, index: str, ids: Sequence[str]) -> Sequence[Key]:
         """The keys of those ids that no qualifying row has."""
-        compiled = self._indexes[index]
-        return await self._read(
-            f"look up ids of index {index!r}",
-            lambda connection: compiled.missing(connection, ids),
-        )
+        read = partial(self._read, index, f"look up ids of index {index!r}")
+        return await asyncio.to_thread(without_row, read, self._indexes[index], ids)
 
     async def estimate(self, index: str) -> int | None:
         """How many rows the root table has."""
-        return await self._read(f"count the rows of index {index!r}", self._indexes[index].count)
+        return await asyncio.to_thread(
+            self._read, index, f"count the rows of index {index!r}", self._indexes[index].count
+        )
 
     async def check(self) -> Sequence[Finding]:
         """What the schemas ask for that the database does not have; works without `open`."""
         return await asyncio.to_thread(find, Database(self._options.url()), self._schemas)
 
-    def _compile(self, database: Database) -> dict[str, Index]:
+    def _compile(self, database: Database) -> None:
         dialect = database.dialect
+        self._indexes, self._unfit = {}, []
         with database.connect() as connection, database.errors("read the catalogue"):
             tables = reflect(connection, dialect, table_names(self._schemas))
-            return {one.index: compile_index(one, tables, dialect) for one in self._schemas}
+            for schema in self._schemas:
+                try:
+                    self._indexes[schema.index] = compile_index(schema, tables, dialect)
+                except (SourceFatal, ConfigError) as error:
+                    self._unfit.append(UnfitIndex(schema.index, str(error)))
 
-    async def _read(self, doing: str, work: Callable[[Connection], T]) -> T:
+    def _read(self, index: str, doing: str, work: Callable[[Connection], T]) -> T:
+        """Do the work in a short transaction, or in the snapshot of the last poll. Blocks."""
         database = self._database
         if database is None:
             raise SourceFatal("the polling builder is not open")
         shared = snapshots.find(snapshots.scope(database, self._schemas))
-        if shared is not None:
-            return await asyncio.to_thread(shared.read, doing, work)
-        return await asyncio.to_thread(_once, database, doing, work)
-
-
-def _climb(
-    index: Index, path: Path, texts: Sequence[str], connection: Connection
-) -> list[list[Key]]:
-    return list(climb(connection, path, texts, (index.schema, index.root), index.dialect))
-
-
-def _build(index: Index, keys: Sequence[Key], connection: Connection) -> list[BuiltDocument]:
-    return index.build(connection, keys)
-
-
-def _once(database: Database, doing: str, work: Callable[[Connection], T]) -> T:
-    with database.connect() as connection, database.errors(doing):
-        return work(connection)
+        try:
+            if shared is not None:
+                return shared.read(doing, work)
+            with database.connect() as connection, database.errors(doing):
+                return work(connection)
+        except StatementRefused as error:
+            raise SchemaMismatch(index, str(error)) from error
 
 
 def _values(changes: Iterable[Change], table: TableName, columns: Sequence[str]) -> list[Key]:

@@ -76,7 +76,10 @@ def reflect(
             )
         except NoSuchTableError:
             continue
-        columns = {one.name: Column(one.name, one.type) for one in table.columns}
+        collations = dialect.collations(connection, name.name, schema)
+        columns = {
+            one.name: Column(one.name, one.type, collations.get(one.name)) for one in table.columns
+        }
         primary_key = tuple(one.name for one in table.primary_key.columns)
         indexes = [
             frozenset(str(column) for column in index["column_names"])

@@ -1,37 +1,61 @@
 """Which documents a changed row touches: the way up from each place where a schema reads a table.
 
-Its images carry the values that lead one step up, old and new; from there one statement climbs
-to the root. Rows in the middle that move are covered by their own changes. Filters, orders and
-limits are not looked at: a row may be what has just left them.
+Its images carry the values that lead one step up, old and new. From there it is one short statement
+a table on the way, for all values at once, in pages: however many documents a change touches, no
+more than a page of each step is held, and no transaction longer than a page. Rows in the middle
+that move meanwhile are covered by their own changes. Filters, orders and limits are not looked at:
+a row may be what has just left them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import Connection, and_, or_, select
 
 from flusso_core.model import Key, TableName
 from flusso_core.schema.model import AggregateField, Field, IndexSchema, JoinField, ObjectField
 from flusso_source_polling.catalogue import Table, Tables
-from flusso_source_polling.dialects import Column, Dialect
+from flusso_source_polling.dialects import Dialect, Expression
 from flusso_source_polling.relations import Link, link
 
 AT_ONCE = 1000
-"""Values of a changed column that one statement climbs from."""
+"""Values that one statement climbs from, and most that it gives."""
+
+Read: TypeAlias = Callable[[Callable[[Connection], list[Key]]], list[Key]]
+"""Does the work in a transaction of its own, or in the snapshot that there is. Blocks."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """Values of a column of a changed row."""
+class Step:
+    """From values of one column of a table to those of others, in the same rows."""
 
-    texts: Sequence[str]
-    column: Column
+    table: Table
+    known: str
+    wanted: tuple[str, ...]
 
-
-_Known: TypeAlias = "_Given | Select[tuple[object]]"
+    def page(
+        self, connection: Connection, texts: Sequence[str], last: Key | None, dialect: Dialect
+    ) -> list[Key]:
+        """The next distinct values behind the last ones, in some order that stays the same."""
+        rows = self.table.sql.columns
+        columns = [self.table.column(name) for name in self.wanted]
+        exact = [dialect.exact(rows[one.name], one) for one in columns]
+        statement = (
+            select(*(dialect.key(each, one) for each, one in zip(exact, columns, strict=True)))
+            .where(dialect.among(rows[self.known], texts, self.table.column(self.known)))
+            .where(*(rows[name].is_not(None) for name in self.wanted))
+            .group_by(*exact)
+            .order_by(*exact)
+            .limit(AT_ONCE)
+        )
+        if last is not None:
+            given = [dialect.typed(text, one) for text, one in zip(last, columns, strict=True)]
+            statement = statement.where(_behind(exact, given))
+        found = connection.execute(statement).all()
+        return [tuple([dialect.key_text(text) for text in row]) for row in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +65,68 @@ class Path:
     Attributes:
         table: the table.
         column: the column of its row images that leads up.
-        links: the relations from the root down to it.
-        junction: the table is the junction of the last of them.
+        steps: from its values to keys of the root; none where they are such keys already.
     """
 
     table: TableName
     column: str
-    links: tuple[Link, ...]
-    junction: bool
+    steps: tuple[Step, ...]
 
 
 def paths(schema: IndexSchema, tables: Tables) -> tuple[Path, ...]:
     """Every way in which a change below the root touches documents of the index."""
     key = schema.primary_key or ()
     start = key[0] if len(key) == 1 else None
-    return tuple(_paths(schema.fields, tables[schema.table], start, (), tables))
+    found = _paths(schema.fields, tables[schema.table], start, (), tables)
+    return tuple(
+        Path(table, column, tuple(_steps(links, tables[schema.table], key, junction=junction)))
+        for table, column, links, junction in found
+    )
+
+
+def climb(read: Read, path: Path, texts: Sequence[str], dialect: Dialect) -> Iterator[list[Key]]:
+    """Keys of the documents above rows whose column has, or had, these values.
+
+    A key may come more than once, and where no step is needed, one that no row has.
+
+    Args:
+        read: asked for each page.
+        path: where the rows stand in the schema.
+        texts: the values.
+        dialect: the database's ways.
+    """
+    return _climb(read, path.steps, [(text,) for text in texts], dialect)
+
+
+def _climb(
+    read: Read, steps: Sequence[Step], keys: Sequence[Key], dialect: Dialect
+) -> Iterator[list[Key]]:
+    if not steps:
+        yield list(keys)
+        return
+    step, *others = steps
+    for at in range(0, len(keys), AT_ONCE):
+        texts = [key[0] for key in keys[at : at + AT_ONCE]]
+        page: list[Key] | None = None
+        while page is None or len(page) == AT_ONCE:
+            last = page[-1] if page else None
+            page = read(_reading(step, texts, last, dialect))
+            if page:
+                yield from _climb(read, others, page, dialect)
+
+
+def _reading(
+    step: Step, texts: Sequence[str], last: Key | None, dialect: Dialect
+) -> Callable[[Connection], list[Key]]:
+    return lambda connection: step.page(connection, texts, last, dialect)
 
 
 def _paths(
     fields: Sequence[Field], above: Table, key: str | None, links: tuple[Link, ...], tables: Tables
-) -> Iterator[Path]:
+) -> Iterator[tuple[TableName, str, tuple[Link, ...], bool]]:
+    """Table, column, the relations from the root down to it, and whether it is the junction of
+    the last of them.
+    """
     for one in fields:
         match one:
             case ObjectField():
@@ -68,68 +134,42 @@ def _paths(
             case JoinField() | AggregateField():
                 last = link(one, above, key, tables)
                 path = (*links, last)
-                yield Path(one.table, last.upward, path, junction=False)
+                yield one.table, last.upward, path, False
                 if one.through is not None:
-                    yield Path(one.through.table, one.through.left_key, path, junction=True)
+                    yield one.through.table, one.through.left_key, path, True
                 if isinstance(one, JoinField):
                     yield from _paths(one.fields, last.table, one.primary_key, path, tables)
             case _:
                 pass
 
 
-def climb(
-    connection: Connection,
-    path: Path,
-    texts: Sequence[str],
-    index: tuple[IndexSchema, Table],
-    dialect: Dialect,
-) -> Iterator[list[Key]]:
-    """Keys of the documents above rows whose column has, or had, these values.
-
-    Args:
-        connection: in a transaction.
-        path: where the rows stand in the schema.
-        texts: the values.
-        index: the schema and its root table.
-        dialect: the database's ways.
-    """
-    schema, root = index
-    columns = root.sql.columns
-    keys = [dialect.key(columns[key], root.column(key)) for key in schema.primary_key or ()]
-    for at in range(0, len(texts), AT_ONCE):
-        column, known = _up(path, texts[at : at + AT_ONCE], dialect)
-        statement = select(*keys).where(_inside(columns[column], known, dialect))
-        rows = connection.execute(statement).all()
-        if rows:
-            yield [tuple([dialect.key_text(text) for text in row]) for row in rows]
-
-
-def _up(path: Path, given: Sequence[str], dialect: Dialect) -> tuple[str, _Known]:
-    *above, last = path.links
-    if path.junction and last.junction is not None:
-        known: _Known = _Given(given, last.junction.column(path.column))
-    else:
-        known = _step(last, _Given(given, last.table.column(last.upward)), dialect)
+def _steps(
+    links: Sequence[Link], root: Table, key: tuple[str, ...], *, junction: bool
+) -> Iterator[Step]:
+    *above, last = links
+    if not junction:
+        yield from _across(last)
     column = last.start
     for one in reversed(above):
         if column != one.upward:
-            rows = one.table.sql.columns
-            known = select(rows[one.upward]).where(_inside(rows[column], known, dialect))
-        known = _step(one, known, dialect)
+            yield Step(one.table, column, (one.upward,))
+        yield from _across(one)
         column = one.start
-    return column, known
+    if (column,) != key:
+        yield Step(root, column, key)
 
 
-def _step(one: Link, known: _Known, dialect: Dialect) -> _Known:
-    """What is known of the row above, when the upward column of the related row is known."""
-    if one.junction is None or one.one.through is None:
-        return known
-    columns = one.junction.sql.columns
-    inside = _inside(columns[one.one.through.right_key], known, dialect)
-    return select(columns[one.one.through.left_key]).where(inside)
+def _across(one: Link) -> Iterator[Step]:
+    """From what the related row points up with to what the row above starts from."""
+    if one.junction is not None and one.one.through is not None:
+        through = one.one.through
+        yield Step(one.junction, through.right_key, (through.left_key,))
 
 
-def _inside(column: ColumnElement[object], known: _Known, dialect: Dialect) -> ColumnElement[bool]:
-    if isinstance(known, _Given):
-        return dialect.among(column, known.texts, known.column)
-    return column.in_(known)
+def _behind(columns: Sequence[Expression], values: Sequence[Expression]) -> Expression:
+    found: list[Expression] = []
+    equal: list[Expression] = []
+    for column, value in zip(columns, values, strict=True):
+        found.append(and_(*equal, column > value))
+        equal.append(column == value)
+    return or_(*found)

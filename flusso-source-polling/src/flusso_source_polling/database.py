@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
@@ -15,17 +17,30 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
     StatementError,
 )
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from flusso_core.errors import ConfigError, SourceError, SourceFatal, SourceUnavailable
 from flusso_source_polling.dialects import Dialect, dialect_of
 
 # Result codes of SQLite (https://sqlite.org/rescode.html): busy, locked, I/O error, cannot open.
 _SQLITE_PASSES = frozenset({5, 6, 10, 14})
+_SQLITE_ERROR = 1
+
+# Error numbers of MariaDB (manual, "Operational Error Codes") that someone has to mend although the
+# driver calls them operational: access denied, unknown database or column, no privilege.
+_MARIADB_CLOSED = frozenset({1044, 1045, 1049, 1227, 1698, 4151})
+_MARIADB_FATAL = _MARIADB_CLOSED | {1054, 1142, 1143, 1267, 1271}
 
 # SQLSTATE classes of Postgres (manual, appendix A) that someone has to mend: authorisation,
 # unknown database, syntax or access rule.
-_FATAL_CLASSES = ("28", "3D", "42")
+_CLOSED_CLASSES = ("28", "3D")
+_FATAL_CLASSES = (*_CLOSED_CLASSES, "42")
+
+
+class StatementRefused(SourceFatal):
+    """The database is there and does not take the statement: a table or column is not what it was,
+    or may not be read.
+    """
 
 
 class Database:
@@ -33,15 +48,19 @@ class Database:
 
     Args:
         url: the SQLAlchemy URL.
+        pool_size: connections that are kept for the next read, until `close`; none of them is in
+            a transaction.
 
     Raises:
         ConfigError: the URL is malformed, or the database or its driver is not supported.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, pool_size: int = 0) -> None:
         self.url = _parse(url)
         self.dialect: Dialect = dialect_of(self.url)
+        self._pool_size = pool_size
         self._engine: Engine | None = None
+        self._creating = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -61,12 +80,26 @@ class Database:
         """
         with self.errors("connect"):
             self.dialect.require(self.url)
-            if self._engine is None:
-                self._engine = create_engine(
-                    self.url, poolclass=NullPool, hide_parameters=True, **self.dialect.arguments
-                )
-                self.dialect.prepare(self._engine)
-            return self._engine.connect()
+            with self._creating:
+                engine = self._engine = self._engine or self._create()
+            return engine.connect()
+
+    def close(self) -> None:
+        """End the connections that are kept. Idempotent."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    def _create(self) -> Engine:
+        # A kept connection may be one to a server that has been restarted since.
+        pool: dict[str, Any] = (
+            {"poolclass": QueuePool, "pool_size": self._pool_size, "pool_pre_ping": True}
+            if self._pool_size
+            else {"poolclass": NullPool}
+        )
+        engine = create_engine(self.url, hide_parameters=True, **pool, **self.dialect.arguments)
+        self.dialect.prepare(engine)
+        return engine
 
     @contextmanager
     def errors(self, doing: str) -> Generator[None, None, None]:
@@ -83,7 +116,9 @@ class Database:
         if self.url.password:
             text = text.replace(str(self.url.password), "********")
         message = f"cannot {doing} at {self.dialect.name} {self.name}: {text}"
-        return SourceUnavailable(message) if _passes(error) else SourceFatal(message)
+        if _passes(error):
+            return SourceUnavailable(message)
+        return StatementRefused(message) if _is_refused(error) else SourceFatal(message)
 
 
 def _parse(url: str) -> URL:
@@ -93,7 +128,7 @@ def _parse(url: str) -> URL:
         # What was raised may quote a part of the URL, and a password with it.
         message = (
             "[source] connection_url is not a SQLAlchemy URL; write one such as "
-            "sqlite:///notes.db or postgresql+psycopg://user:password@host/database"
+            "sqlite:///notes.db or mariadb+pymysql://user:password@host/database"
         )
         raise ConfigError(message) from None
 
@@ -102,10 +137,33 @@ def _passes(error: SQLAlchemyError) -> bool:
     """Whether trying again may help."""
     if not isinstance(error, DBAPIError):
         return False
-    code = getattr(error.orig, "sqlite_errorcode", None)
+    code = _sqlite_code(error)
     if code is not None:
-        return (int(code) & 0xFF) in _SQLITE_PASSES
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None and str(state).startswith(_FATAL_CLASSES):
+        return code in _SQLITE_PASSES
+    if _number(error) in _MARIADB_FATAL or _state(error).startswith(_FATAL_CLASSES):
         return False
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def _is_refused(error: SQLAlchemyError) -> bool:
+    """Whether the database is well, and only this statement is not."""
+    if not isinstance(error, DBAPIError) or error.statement is None:
+        return False
+    code = _sqlite_code(error)
+    if code is not None:
+        return code == _SQLITE_ERROR
+    closed = _number(error) in _MARIADB_CLOSED or _state(error).startswith(_CLOSED_CLASSES)
+    return not closed
+
+
+def _sqlite_code(error: DBAPIError) -> int | None:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return None if code is None else int(code) & 0xFF
+
+
+def _number(error: DBAPIError) -> object:
+    return next(iter(getattr(error.orig, "args", ())), None)
+
+
+def _state(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")

@@ -218,7 +218,7 @@ def _join(one: JoinField, relation: Link, level: Level, dialect: Dialect) -> tup
     def fetch(connection: Connection, texts: Sequence[str]) -> Found:
         rows, column, described = relation.rows(texts, dialect)
         key = dialect.key(column, described).label("flusso_key")
-        order = relation.ordered(rows, one.order_by)
+        order = relation.ordered(rows, one.order_by, dialect)
         statement = select(*level.selected(rows), key)
         if most is None:
             statement = statement.order_by(*order)

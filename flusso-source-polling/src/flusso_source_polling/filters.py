@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import and_, false, literal_column, not_, or_, true, type_coerce
 from sqlalchemy.types import NullType
@@ -80,6 +80,7 @@ def _comparison(one: Comparison, table: Table, dialect: Dialect) -> Expression:
     described = table.column(one.column)
     # Without its type: SQLAlchemy would give it to the value, and want a Python value of it.
     column: Expression = type_coerce(table.sql.columns[one.column], NullType())
+    exact = dialect.exact(column, described)
     values = [dialect.operand(value, described) for value in one.values]
     match one.op:
         case Operator.IS_NULL:
@@ -87,17 +88,17 @@ def _comparison(one: Comparison, table: Table, dialect: Dialect) -> Expression:
         case Operator.IS_NOT_NULL:
             return column.is_not(None)
         case Operator.IN:
-            return column.in_(values) if values else false()
+            return _both(column, exact, lambda each: each.in_(values)) if values else false()
         case Operator.NOT_IN:
-            return column.not_in(values) if values else true()
+            return exact.not_in(values) if values else true()
         case Operator.BETWEEN:
             return and_(column >= values[0], column <= values[1])
         case Operator.LIKE | Operator.ILIKE:
             return dialect.like(column, values[0], fold=one.op is Operator.ILIKE)
         case Operator.EQ:
-            return column == values[0]
+            return _both(column, exact, lambda each: each == values[0])
         case Operator.NEQ:
-            return column != values[0]
+            return exact != values[0]
         case Operator.LT:
             return column < values[0]
         case Operator.LTE:
@@ -106,3 +107,10 @@ def _comparison(one: Comparison, table: Table, dialect: Dialect) -> Expression:
             return column > values[0]
         case Operator.GTE:
             return column >= values[0]
+
+
+def _both(
+    column: Expression, exact: Expression, test: Callable[[Expression], Expression]
+) -> Expression:
+    """The test of what the column holds exactly, and that of the column, which an index serves."""
+    return test(column) if exact is column else and_(test(column), test(exact))

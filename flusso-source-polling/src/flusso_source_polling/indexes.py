@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, and_, func, select, true
 
 from flusso_core.errors import SourceFatal
 from flusso_core.model import (
@@ -13,22 +13,17 @@ from flusso_core.model import (
     Key,
     KeyRange,
     Page,
-    StrayKey,
     TableName,
-    document_id_text,
-    key_of_id,
 )
 from flusso_core.schema import complete_keys, referenced_columns, routing_columns
 from flusso_core.schema.model import IndexSchema
 from flusso_source_polling.catalogue import Table, Tables, require, table_names
 from flusso_source_polling.climbing import Path, paths
-from flusso_source_polling.dialects import Dialect
+from flusso_source_polling.dialects import Dialect, Expression
 from flusso_source_polling.documents import Level
 from flusso_source_polling.filters import qualifies, raw_tables
 from flusso_source_polling.keys import after, one_of, up_to
 from flusso_source_polling.picture import Watch
-
-_ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +82,38 @@ class Index:
         ]
         return Page(documents, self._key(rows[-1]) if len(rows) == limit else None)
 
-    def missing(self, connection: Connection, ids: Sequence[str]) -> list[Key]:
-        """The keys of those ids that no qualifying row has; `StrayKey` where no key can be told.
+    def spelled(self, texts: Key) -> bool:
+        """Whether the texts can be compared with the key's columns."""
+        return all(
+            self.dialect.spells(text, self.root.column(name))
+            for name, text in zip(self.key, texts, strict=True)
+        )
 
-        Reads the keys of all rows: not every text can be compared with every type of key.
-        """
+    def qualifying(self, connection: Connection, keys: Sequence[Key]) -> list[Key]:
+        """Those of the keys that have a document."""
+        return self._keys(connection, one_of(self.root, self.key, keys, self.dialect), None)
+
+    def keys_after(self, connection: Connection, key: Key | None, limit: int) -> list[Key]:
+        """The next keys of documents, in key order."""
+        behind = () if key is None else (after(self.root, self.key, key, self.dialect),)
+        return self._keys(connection, and_(true(), *behind), limit)
+
+    def key_at(self, connection: Connection, place: int) -> Key | None:
+        """The key at that place in key order, of all rows; `None`: there are not so many."""
+        columns = self.root.sql.columns
+        keys = [self.dialect.key(columns[name], self.root.column(name)) for name in self.key]
+        order = [columns[name] for name in self.key]
+        row = connection.execute(select(*keys).order_by(*order).offset(place).limit(1)).first()
+        return None if row is None else tuple([self.dialect.key_text(raw) for raw in row])
+
+    def _keys(self, connection: Connection, which: Expression, limit: int | None) -> list[Key]:
         columns = self.root.sql.columns
         keys = [self.dialect.key(columns[name], self.root.column(name)) for name in self.key]
         passed = qualifies(self.schema, self.root, self.dialect)
-        lacking = dict.fromkeys(ids)
-        rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(
-            select(*keys).where(passed)
-        )
-        for row in rows:
-            key = tuple([self.dialect.key_text(raw) for raw in row])
-            lacking.pop(document_id_text(key), None)
-        width = len(self.key)
-        return [key_of_id(text, width) or StrayKey((text,)) for text in lacking]
+        order = [columns[name] for name in self.key]
+        statement = select(*keys).where(passed, which).order_by(*order).limit(limit)
+        rows = connection.execute(statement).all()
+        return [tuple([self.dialect.key_text(raw) for raw in row]) for row in rows]
 
     def count(self, connection: Connection) -> int:
         """How many root rows there are."""

@@ -35,22 +35,22 @@ class Link:
     upward: str
     junction: Table | None
 
-    def ordered(self, rows: FromClause, order_by: Sequence[OrderBy]) -> list[Expression]:
+    def ordered(
+        self, rows: FromClause, order_by: Sequence[OrderBy], dialect: Dialect
+    ) -> list[Expression]:
         """What is asked for, then the keys. NULLs come last, or first in a descending order."""
         found: list[Expression] = []
         for item in order_by:
             column = rows.columns[self.table.column(item.column).name]
-            found.append(
-                column.desc().nulls_first() if item.descending else column.asc().nulls_last()
-            )
+            found += dialect.ordered(column, descending=item.descending)
         own = (self.one.primary_key,) if self.one.primary_key is not None else ()
         named = {item.column for item in order_by}
         keys = dict.fromkeys((*own, *self.table.primary_key))
         return [*found, *(rows.columns[key] for key in keys if key not in named)]
 
     def rows(self, texts: Sequence[str], dialect: Dialect) -> tuple[FromClause, Expression, Column]:
-        """The related rows that pass the filters, the column that says which row above each one
-        belongs to, and what the catalogue says of it.
+        """The related rows that pass the filters, what says exactly which row above each one
+        belongs to, and what the catalogue says of the column behind that.
 
         The filters stand in a sub-select whose only table is this one, so that what a raw filter
         calls a column is one of it.
@@ -61,12 +61,16 @@ class Link:
         if self.junction is None or self.one.through is None:
             known = dialect.among(self.table.sql.columns[self.upward], texts, upward)
             rows = passed.where(known).subquery("r")
-            return rows, rows.columns[self.upward], upward
+            return rows, dialect.exact(rows.columns[self.upward], upward), upward
         left = self.junction.column(self.one.through.left_key)
+        right = self.junction.column(self.one.through.right_key)
         columns = self.junction.sql.columns
         # A pair may stand in the junction more than once; the row is related once.
         pairs = (
-            select(columns[left.name].label("l"), columns[self.one.through.right_key].label("r"))
+            select(
+                dialect.exact(columns[left.name], left).label("l"),
+                dialect.exact(columns[right.name], right).label("r"),
+            )
             .where(dialect.among(columns[left.name], texts, left))
             .distinct()
             .subquery("j")
@@ -74,7 +78,9 @@ class Link:
         rows = passed.subquery("r")
         joined = (
             select(rows, pairs.columns.l.label("flusso_link"))
-            .join(pairs, rows.columns[self.upward] == pairs.columns.r)
+            .select_from(
+                rows.join(pairs, dialect.same(rows.columns[self.upward], upward, pairs.columns.r))
+            )
             .subquery("t")
         )
         return joined, joined.columns.flusso_link, left

@@ -12,7 +12,7 @@ from typing import Any, cast
 from flusso_core.model import FieldType, JsonValue
 from flusso_core.schema.model import Transform
 from flusso_source_polling.dialects import Json, Value
-from flusso_source_polling.dialects.sqlite import number
+from flusso_source_polling.dialects.spelling import number
 
 TEXTUAL = frozenset(
     {FieldType.TEXT, FieldType.IDENTIFIER, FieldType.KEYWORD, FieldType.ENUM, FieldType.UUID}

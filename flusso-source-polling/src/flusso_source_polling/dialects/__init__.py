@@ -6,6 +6,7 @@ from sqlalchemy.engine import URL
 
 from flusso_core.errors import ConfigError
 from flusso_source_polling.dialects.base import Column, Dialect, Expression, Json, Value
+from flusso_source_polling.dialects.mariadb import MariaDBDialect
 from flusso_source_polling.dialects.postgres import PostgresDialect
 from flusso_source_polling.dialects.sqlite import SqliteDialect
 
@@ -23,8 +24,10 @@ def dialect_of(url: URL) -> Dialect:
             return SqliteDialect()
         case "postgresql", "psycopg":
             return PostgresDialect()
+        case "mariadb", "pymysql":
+            return MariaDBDialect()
         case backend, driver:
             raise ConfigError(
                 f"[source] connection_url: {backend}+{driver} is not supported; "
-                "use sqlite:///… or postgresql+psycopg://…"
+                "use sqlite:///…, mariadb+pymysql://… or postgresql+psycopg://…"
             )

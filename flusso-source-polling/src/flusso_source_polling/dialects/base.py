@@ -26,6 +26,9 @@ Value: TypeAlias = "bool | int | str | bytes | Json | None"
 
 Expression: TypeAlias = ColumnElement[Any]
 
+STRUCTURED = frozenset({FieldType.JSON, FieldType.MAP})
+"""Field types of which a text column holds JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -34,10 +37,12 @@ class Column:
     Attributes:
         name: as the database spells it.
         type: as SQLAlchemy reflects it.
+        collation: by which the database compares its texts, where `Dialect.exact` needs to know.
     """
 
     name: str
     type: TypeEngine[Any]
+    collation: str | None = None
 
 
 class Dialect(ABC):
@@ -71,6 +76,11 @@ class Dialect(ABC):
     def schema(self, name: str) -> str | None:
         """The schema by which SQLAlchemy finds tables of that schema."""
 
+    def collations(self, connection: Connection, table: str, schema: str | None) -> dict[str, str]:
+        """The collations of a table's columns, where the dialect needs them."""
+        del connection, table, schema
+        return {}
+
     @abstractmethod
     def read(self, expression: Expression, column: Column) -> Expression:
         """The expression to select so that `value` understands what comes."""
@@ -102,12 +112,34 @@ class Dialect(ABC):
         """The text of a key that is not NULL."""
 
     @abstractmethod
+    def spells(self, text: str, column: Column) -> bool:
+        """Whether the text is surely one that can be compared with keys of the column's type."""
+
+    @abstractmethod
     def typed(self, text: str, column: Column) -> Expression:
         """A key's text as a parameter of the column's type."""
 
     @abstractmethod
     def among(self, expression: Expression, texts: Sequence[str], column: Column) -> Expression:
         """Whether the column is one of these keys; an index on it serves."""
+
+    def exact(self, expression: Expression, column: Column) -> Expression:
+        """The value so that it is equal to nothing else, to group and compare by.
+
+        A column whose collation ignores case, accents or trailing spaces would join rows that no
+        key joins.
+        """
+        del column
+        return expression
+
+    def same(self, expression: Expression, column: Column, other: Expression) -> Expression:
+        """Whether the column is what another gives by `exact`; an index on the column serves."""
+        del column
+        return expression == other
+
+    def ordered(self, expression: Expression, *, descending: bool) -> list[Expression]:
+        """To order by it: NULLs come last, or first in a descending order, as in Postgres."""
+        return [expression.desc().nulls_first() if descending else expression.asc().nulls_last()]
 
     @abstractmethod
     def operand(self, value: Scalar, column: Column) -> Expression:

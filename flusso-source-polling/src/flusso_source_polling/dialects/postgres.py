@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,8 @@ from flusso_core.schema.model import Scalar
 from flusso_source_polling.dialects.base import Column, Dialect, Expression, Json, Value
 
 _RAW = sql.NullType()
-_KEYS = (sql.Integer, sql.String, sql.Uuid, sql.Date, sql.DateTime, sql.Numeric)
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_KEYS = (sql.Integer, sql.String, sql.LargeBinary, sql.Uuid, sql.Date, sql.DateTime, sql.Numeric)
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET DateStyle = 'ISO'",
@@ -42,6 +44,8 @@ class PostgresDialect(Dialect):
         """Pin what the text of a value depends on, and write nothing."""
 
         def connected(connection: Any, _record: object) -> None:
+            # A prepared statement fails where the types of its columns have changed.
+            connection.prepare_threshold = None
             connection.autocommit = True
             for statement in (*_SETTINGS, "SET default_transaction_read_only = on"):
                 connection.execute(statement)
@@ -101,6 +105,16 @@ class PostgresDialect(Dialect):
     def key_text(self, raw: Any) -> str:
         """The text that came."""
         return str(raw)
+
+    def spells(self, text: str, column: Column) -> bool:
+        """A text without NUL, or a whole number that fits into the type."""
+        kind = column.type
+        if isinstance(kind, sql.Integer):
+            bits = 16 if isinstance(kind, sql.SmallInteger) else 32
+            bits = 64 if isinstance(kind, sql.BigInteger) else bits
+            limit = 1 << (bits - 1)
+            return bool(_INTEGER.fullmatch(text)) and -limit <= int(text) < limit
+        return _is_text(kind) and "\0" not in text
 
     def typed(self, text: str, column: Column) -> Expression:
         """The text, cast to the column's type."""

@@ -4,27 +4,24 @@ column was declared as.
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, func, literal, type_coerce
+from sqlalchemy import Connection, Engine, collate, event, func, literal, type_coerce
 from sqlalchemy import types as sql
 from sqlalchemy.engine import URL
 
 from flusso_core.errors import ConfigError, SourceFatal
 from flusso_core.model import FieldType
 from flusso_core.schema.model import Scalar
-from flusso_source_polling.dialects.base import Column, Dialect, Expression, Json, Value
+from flusso_source_polling.dialects.base import STRUCTURED, Column, Dialect, Expression, Value
+from flusso_source_polling.dialects.spelling import finite, json_value, number, timestamp
 
 _RAW = sql.NullType()
 _EXACT = Context(prec=1000)
-_STRUCTURED = frozenset({FieldType.JSON, FieldType.MAP})
 
 
 class SqliteDialect(Dialect):
@@ -90,15 +87,15 @@ class SqliteDialect(Dialect):
         if raw is None or isinstance(raw, bytes):
             return raw
         kind = column.type
-        if isinstance(kind, sql.JSON) or field_type in _STRUCTURED:
-            return _json(raw)
+        if isinstance(kind, sql.JSON) or field_type in STRUCTURED:
+            return json_value(raw)
         if isinstance(raw, float):
             return number(raw)
         if isinstance(raw, int):
             boolean = isinstance(kind, sql.Boolean) or field_type is FieldType.BOOLEAN
             return bool(raw) if boolean and raw in (0, 1) else raw
         text = str(raw)
-        return _timestamp(text) if isinstance(kind, sql.DateTime) else text
+        return timestamp(text) if isinstance(kind, sql.DateTime) else text
 
     def key_problem(self, column: Column) -> str | None:
         """Only a declared type makes SQLite compare a key with its text."""
@@ -118,13 +115,25 @@ class SqliteDialect(Dialect):
             return str(int(raw)) if raw.is_integer() and abs(raw) < 2**63 else repr(raw)
         return str(raw)
 
+    def spells(self, text: str, column: Column) -> bool:
+        """Every text can be compared."""
+        return True
+
     def typed(self, text: str, column: Column) -> Expression:
         """The text: the column's affinity applies to it (https://sqlite.org/datatype3.html, 4)."""
         return literal(text, _RAW)
 
     def among(self, expression: Expression, texts: Sequence[str], column: Column) -> Expression:
         """As `typed`, for each."""
-        return type_coerce(expression, _RAW).in_([literal(text, _RAW) for text in texts])
+        return type_coerce(self.exact(expression, column), _RAW).in_(list(texts))
+
+    def exact(self, expression: Expression, column: Column) -> Expression:
+        """Texts by their bytes, which every index serves but one that ignores case."""
+        return collate(expression, "BINARY") if isinstance(column.type, sql.String) else expression
+
+    def same(self, expression: Expression, column: Column, other: Expression) -> Expression:
+        """By their bytes as well."""
+        return self.exact(expression, column) == other
 
     def operand(self, value: Scalar, column: Column) -> Expression:
         """The value itself: SQLite compares as the column's affinity says."""
@@ -158,49 +167,7 @@ class SqliteDialect(Dialect):
         """Digits come as a text, so that none is lost."""
         if raw is None:
             return None
-        return number(raw) if isinstance(raw, float) else _finite(Decimal(raw))
-
-
-def number(value: float) -> Json:
-    """A double as JSON; what JSON has no number for is a string, as Postgres spells it."""
-    if math.isnan(value):
-        return Json('"NaN"')
-    if math.isinf(value):
-        return Json('"Infinity"' if value > 0 else '"-Infinity"')
-    return Json(repr(value))
-
-
-def _finite(value: Decimal) -> Json:
-    return Json(f"{value:f}") if value.is_finite() else number(float(value))
-
-
-def _json(raw: object) -> Value:
-    """JSON as it stands; a text that is none stays a text, for the destination to judge."""
-    if isinstance(raw, float):
-        return number(raw)
-    text = str(raw)
-    try:
-        json.loads(text, parse_constant=_no_constant)
-    except ValueError:
-        return text
-    return Json(text)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-def _timestamp(text: str) -> str:
-    """ISO 8601 with a T, in UTC where there is a zone, as Postgres writes it in JSON."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return text
-    if found.tzinfo is not None:
-        found = found.astimezone(UTC)
-    whole = found.replace(microsecond=0, tzinfo=None).isoformat()
-    fraction = f".{found.microsecond:06}".rstrip("0").rstrip(".")
-    return whole + fraction + ("" if found.tzinfo is None else "+00:00")
+        return number(raw) if isinstance(raw, float) else finite(Decimal(raw))
 
 
 def _like(value: object, pattern: object, fold: int) -> int | None:
