@@ -1,0 +1,1 @@
+"""Random tables and schemas on several databases at once, whose documents must be the same."""
