@@ -45,6 +45,7 @@ class Assembly:
         self.horizon = Horizon()
         lenses = [self._lens(watch) for watch in watches]
         self.holds_snapshot = not all(lens.sees_every_change for lens in lenses)
+        self._cursors = any(lens.cursor is not None for lens in lenses)
         # An exact cursor says itself what is final.
         self._follows = any(lens.cursor is not None and not lens.cursor.exact for lens in lenses)
         self.readers()  # so that what cannot be is found at once
@@ -53,17 +54,19 @@ class Assembly:
         """New readers, which know nothing but what they remember."""
         return [self._reader(watch) for watch in self._watches]
 
-    def look_up(self, connection: Connection) -> None:
-        """Tables will be read in snapshots that begin after this."""
+    def look(self, connection: Connection) -> None:
+        """Learn what is final, before tables are read in snapshots that begin later."""
         if self._follows:
-            self.horizon.begin(self._witness.moment(connection))
+            self.horizon.look(self._witness.moment(connection))
             connection.rollback()
 
-    def look_back(self, connection: Connection) -> None:
-        """Tables have been read in snapshots that began before this."""
-        if self._follows:
-            self.horizon.end(self._witness.moment(connection))
-            connection.rollback()
+    def data_version(self, connection: Connection) -> int | None:
+        """What differs when anything was committed since the connection was asked last.
+
+        Returns:
+            `None`: the database does not say, or there is more to do than to find that out.
+        """
+        return None if self._cursors else self._witness.data_version(connection)
 
     def breathe(self, connection: Connection) -> None:
         """End the transaction, unless documents are built from it."""

@@ -7,26 +7,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection
-
-from flusso_core.errors import SourceError, SourceFatal
+from flusso_core.errors import SourceFatal
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, PutBatch
 from flusso_core.model import ChangeBatch, Finding, Position, StreamIdentity
-from flusso_source_polling import snapshots
-from flusso_source_polling.assembly import Assembly
-from flusso_source_polling.catalogue import reflect, require, table_names
 from flusso_source_polling.database import Database
 from flusso_source_polling.findings import find_obstacle
-from flusso_source_polling.indexes import watches
 from flusso_source_polling.options import PollingOptions
-from flusso_source_polling.readers import Poll, Reader
+from flusso_source_polling.pace import Interval
+from flusso_source_polling.poller import Polled, Poller
 from flusso_source_polling.snapshots import Shared
 from flusso_source_polling.state import Entry, StateFile
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 PIECE = 1000
@@ -50,14 +44,11 @@ class PollingCapture(ChangeCapture):
         """
         self._options = context.options
         self._schemas = context.schemas
-        self._database: Database | None = None
         self._state = StateFile(None)
-        self._assembled: Assembly | None = None
-        self._readers: Sequence[Reader] = ()
-        self._version = ""
         self._shared = Shared()
+        self._database: Database | None = None
+        self._poller: Poller | None = None
         self._polled = self._confirmed = Position(0, "0")
-        self._connection: Connection | None = None  # to poll by, unless a snapshot is held
         self._thorough = False
         self._wanted = asyncio.Event()
         self._news = asyncio.Event()
@@ -69,11 +60,10 @@ class PollingCapture(ChangeCapture):
 
     async def close(self) -> None:
         """End the snapshot, and let go of the state file."""
-        database, self._database = self._database, None
-        self._readers = ()
-        if database is not None:
-            snapshots.unregister(snapshots.scope(database, self._schemas), self._shared)
-            await asyncio.to_thread(self._end, database)
+        poller, self._poller = self._poller, None
+        self._database = None
+        if poller is not None:
+            await asyncio.to_thread(poller.close, self._confirmed.order)
 
     async def provision(self, *, temporary: bool) -> None:
         """Go on with the state file, or begin it; from now on every difference is a change.
@@ -86,16 +76,26 @@ class PollingCapture(ChangeCapture):
             SourceUnavailable: the database is not there, or another process has the state file.
             SourceFatal: it cannot be polled, or a schema does not fit its tables.
         """
-        database = self._opened()
-        if self._readers:
+        if self._poller is not None:
             return
-        self._state = StateFile(None if temporary else Path(self._options.state))
-        await self._in_thread(self._begin, database)
-        self._confirmed = _position(await self._in_thread(lambda: self._state.confirmed))
+        if self._database is None:
+            raise SourceFatal("the polling capture is not open")
+        state = StateFile(None if temporary else Path(self._options.state))
+        poller = Poller(self._database, self._schemas, self._options, state, self._shared)
+        try:
+            polled = await self._in_thread(poller, poller.begin)
+        except BaseException:
+            await asyncio.to_thread(poller.close, 0)
+            raise
+        self._state, self._poller = state, poller
+        self._polled = _position(polled.position)
+        self._confirmed = _position(state.confirmed)
 
     async def identity(self) -> StreamIdentity:
         """This database, and this state file."""
-        return StreamIdentity(self._version, self._opened().name, "polling", self._state.stream)
+        return StreamIdentity(
+            self._running.version, self._running.name, "polling", self._state.stream
+        )
 
     async def confirmed(self) -> Position:
         """Where the stream began, or what has been confirmed since."""
@@ -103,7 +103,7 @@ class PollingCapture(ChangeCapture):
 
     async def head(self) -> Position:
         """A position that the next poll passes, which begins at once."""
-        position = await self._in_thread(self._state.next_position)
+        position = await self._in_thread(self._running, self._state.next_position)
         self._thorough = True
         self._wanted.set()
         return _position(position)
@@ -113,9 +113,9 @@ class PollingCapture(ChangeCapture):
 
         Polls go on while `put` blocks, until the journal holds `max_pending` changes.
         """
-        database = self._opened()
+        poller = self._running
         self._shared.when_lost(asyncio.get_running_loop(), self._wanted)
-        polling = asyncio.create_task(self._poll_for_ever(database))
+        polling = asyncio.create_task(self._poll_for_ever(poller))
         delivering = asyncio.create_task(self._deliver_for_ever(start, put))
         both = (polling, delivering)
         try:
@@ -171,141 +171,52 @@ class PollingCapture(ChangeCapture):
 
     # Polling
 
-    async def _poll_for_ever(self, database: Database) -> None:
+    async def _poll_for_ever(self, poller: Poller) -> None:
+        interval = Interval(self._options.interval, self._options.max_interval)
         while True:
-            await self._in_thread(self._poll, database)
-            self._news.set()
+            began = time.monotonic()
+            polled = await self._poll(poller)
+            if polled is not None:
+                self._polled = _position(polled.position)
+                self._news.set()
+            wait = interval.after(
+                found=polled is not None and polled.found, took=time.monotonic() - began
+            )
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._options.interval):
+                async with asyncio.timeout(wait):
                     await self._wanted.wait()
             self._wanted.clear()
 
-    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run it to its end, cancelled or not: a thread cannot be stopped half-way."""
+    async def _poll(self, poller: Poller) -> Polled | None:
+        thorough, self._thorough = self._thorough, False
+        polled: Polled | None = None
+        try:
+            polled = await self._in_thread(
+                poller, lambda: poller.poll(self._confirmed.order, thorough=thorough)
+            )
+        finally:
+            if polled is None:
+                self._thorough |= thorough
+        return polled
+
+    async def _in_thread(self, poller: Poller, work: Callable[[], T]) -> T:
+        """Do the work in a thread. Cancelled, it waits until the thread has given up."""
         async with self._working:
-            running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+            running = asyncio.ensure_future(asyncio.to_thread(work))
             try:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:
+                poller.throttle.give_up()
                 await asyncio.wait({running})
+                if not running.cancelled():
+                    running.exception()  # nobody asks for it any more
                 raise
-
-    def _begin(self, database: Database) -> None:
-        """Read the catalogue, take the state file, and look at the tables for the first time."""
-        dialect = database.dialect
-        with database.connect() as connection, database.errors("read the catalogue"):
-            names = table_names(self._schemas)
-            tables = reflect(connection, dialect, names)
-            for schema in self._schemas:
-                require(tables, table_names([schema]), schema.origin or f"index {schema.index!r}")
-            watched = watches(self._schemas, tables, dialect)
-            self._version = dialect.version(connection)
-        self._assembled = Assembly(watched, self._options, dialect)
-        if self._assembly.holds_snapshot:
-            for finding in find_obstacle(database):
-                raise SourceFatal(f"{finding.subject}: {finding.message}; {finding.cure}")
-            snapshots.register(snapshots.scope(database, self._schemas), self._shared)
-        self._state.open(f"{self._version} {database.name}")
-        try:
-            self._readers = self._assembly.readers()
-            self._state.retain([reader.name for reader in self._readers])
-            self._look(database)
-        except BaseException:
-            self._state.close()
-            self._readers = ()
-            raise
-
-    def _poll(self, database: Database) -> None:
-        """Tell the readers what is confirmed, and look again unless too much is waiting."""
-        confirmed = self._confirmed.order
-        if confirmed > self._state.confirmed:
-            self._tidy(database, confirmed)
-        if self._state.pending < self._options.max_pending or self._shared.lost.is_set():
-            thorough, self._thorough = self._thorough, False
-            try:
-                self._look(database, thorough=thorough)
-            except BaseException:
-                # What they had in mind is not what the state file has.
-                self._readers = self._assembly.readers()
-                self._thorough |= thorough
-                raise
-
-    def _tidy(self, database: Database, confirmed: int) -> None:
-        with self._state.transaction():
-            tidying = [reader for reader in self._readers if reader.tidies]
-            if tidying:
-                with database.connect() as connection, database.errors("tidy up"):
-                    for reader in tidying:
-                        memory = self._state.memory(reader.name)
-                        with connection.begin():
-                            reader.confirmed(connection, memory, confirmed)
-            self._state.confirm(confirmed)
-
-    def _look(self, database: Database, *, thorough: bool = False) -> None:
-        """Ask every reader, in one transaction of the state file.
-
-        Where a snapshot is held, it stays open for documents to be built from, and is shown to
-        the builder only when what it holds is remembered.
-        """
-        found, assembly = time.time(), self._assembly
-        doing = "read the tables"
-
-        def work(connection: Connection) -> int:
-            with self._state.transaction():
-                poll = Poll(self._state.next_position(), thorough)
-                for reader in self._readers:
-                    memory = self._state.memory(reader.name)
-                    if memory.is_new:
-                        reader.begin(connection, memory)
-                    else:
-                        self._state.append(
-                            poll.position, found, reader.poll(connection, memory, poll)
-                        )
-                    assembly.breathe(connection)
-                return poll.position
-
-        if self._connection is None:
-            self._connection = database.connect()
-        aside = self._connection
-        try:
-            with database.errors(doing):
-                assembly.look_up(aside)
-                if assembly.holds_snapshot:
-                    position = self._shared.replace(database, doing, work)
-                else:
-                    position = work(aside)
-                assembly.look_back(aside)
-        except BaseException:
-            self._disconnect(database)
-            raise
-        self._polled = _position(position)
-
-    def _disconnect(self, database: Database) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            # A connection that is lost needs no end.
-            with suppress(SourceError), database.errors("disconnect"):
-                connection.close()
-
-    def _end(self, database: Database) -> None:
-        self._shared.close()
-        self._disconnect(database)
-        if self._state.is_open:
-            with suppress(SourceError):  # what is not confirmed comes again
-                if self._confirmed.order > self._state.confirmed:
-                    self._state.confirm(self._confirmed.order)
-            self._state.close()
 
     @property
-    def _assembly(self) -> Assembly:
-        if self._assembled is None:
+    def _running(self) -> Poller:
+        if self._poller is None:
             raise SourceFatal("the polling capture is not provisioned")
-        return self._assembled
-
-    def _opened(self) -> Database:
-        if self._database is None:
-            raise SourceFatal("the polling capture is not open")
-        return self._database
+        return self._poller
 
 
 def _batch(entries: Sequence[Entry]) -> ChangeBatch:

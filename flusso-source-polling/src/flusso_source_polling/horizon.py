@@ -43,7 +43,7 @@ class _Glimpse:
 
 
 class Horizon:
-    """What is final, as polls go on: call `begin` before tables are read, and `end` after.
+    """What is final, as polls go on.
 
     Attributes:
         settled: every transaction that began before this time, by the database's clock, has ended
@@ -57,8 +57,8 @@ class Horizon:
         self._clock = -math.inf
         self._glimpses: list[_Glimpse] = []
 
-    def begin(self, now: Moment) -> None:
-        """Tables will be read in snapshots that begin after this."""
+    def look(self, now: Moment) -> None:
+        """Learn what the database says, before tables are read in snapshots that begin later."""
         self.back = now.clock < self._clock
         if self.back:
             self._glimpses.clear()
@@ -69,9 +69,6 @@ class Horizon:
                 self.settled = self._glimpses[place].clock
                 del self._glimpses[: place + 1]
                 break
-
-    def end(self, now: Moment) -> None:
-        """Tables have been read in snapshots that began before this."""
         if len(self._glimpses) >= _MOST:
             del self._glimpses[1::2]
-        self._glimpses.append(_Glimpse(self._clock, now.running, now.prepared))
+        self._glimpses.append(_Glimpse(now.clock, now.running, now.prepared))

@@ -84,11 +84,27 @@ class PollingOptions(BaseModel):
         ),
     )
     interval: float = Field(
+        default=1.0,
+        gt=0,
+        le=86400,
+        allow_inf_nan=False,
+        description=(
+            "Seconds from the end of one poll to the next, while polls find changes; never less "
+            "than the last one took."
+        ),
+    )
+    max_interval: float = Field(
         default=5.0,
         gt=0,
         le=86400,
         allow_inf_nan=False,
-        description="Seconds from the end of one poll to the next.",
+        description="The same where nothing changes, approached by doubling. Not below `interval`.",
+    )
+    max_queries: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Statements a second that polls send at most; unbounded where it is left out.",
     )
     page_size: int = Field(
         default=5000, ge=1, le=1_000_000, description="Rows that one statement of a poll reads."

@@ -69,6 +69,12 @@ class Witness(ABC):
         """The text of the number below which every transaction had ended at the snapshot."""
         return None
 
+    def data_version(self, connection: Connection) -> int | None:
+        """What differs when another connection has committed anything since this one was asked
+        last; `None`: it does not say.
+        """
+        return None
+
     def digest(self, values: Sequence[Expression]) -> Expression | None:
         """What differs when any of these texts of any row of a group differs; `None`: not here."""
         return None
@@ -86,6 +92,10 @@ class SqliteWitness(Witness):
         """By the text, with a T or a space between date and time."""
         now = func.strftime("%Y-%m-%d %H:%M:%f", "now")
         return func.replace(expression, "T", " ") <= now
+
+    def data_version(self, connection: Connection) -> int | None:
+        """Kept by SQLite for this (manual, "PRAGMA data_version")."""
+        return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
 
 
 class MysqlWitness(Witness):

@@ -1,0 +1,383 @@
+"""Following a cursor: the schedules in which others lose rows, one poll at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import literal_column
+
+from flusso_core.errors import ConfigError
+from flusso_core.model import Change, Operation
+from flusso_core.testing.conformance import CHILDREN, PARENTS, SCHEMA
+from flusso_source_polling.database import Database
+from flusso_source_polling.dialects import Expression
+from flusso_source_polling.options import PollingOptions
+from flusso_source_polling.poller import Poller
+from flusso_source_polling.snapshots import Shared
+from flusso_source_polling.state import StateFile
+from flusso_source_polling.witness import SqliteWitness
+
+TABLES = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE parents (key TEXT PRIMARY KEY, name TEXT, changed DATETIME);
+CREATE TABLE children (key TEXT PRIMARY KEY, parent TEXT, changed INTEGER);
+CREATE INDEX parents_changed ON parents (changed);
+CREATE TABLE clock (now REAL, time TEXT);
+INSERT INTO clock VALUES (0, '2024-01-01 00:00:00');
+"""
+
+
+class Following:
+    """A database file whose clock is set by hand, and polls of it.
+
+    Parents are followed by a time and children by a number, with a lag of 60 seconds.
+    """
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.path = folder / "followed.db"
+        self.now = 1000.0
+        self.connection = sqlite3.connect(self.path, check_same_thread=False)
+        self.connection.executescript(TABLES)
+        given = {
+            "connection_url": f"sqlite:///{self.path}",
+            "tables": {"parents": {"cursor": "changed"}, "children": {"cursor": "changed"}},
+            "page_size": 3,
+            **options,
+        }
+        self._options = PollingOptions.model_validate(given)
+        self._state = folder / "followed.state"
+        self._poller: Poller | None = None
+
+    def write(self, *statements: str) -> None:
+        with self.connection:
+            for statement in statements:
+                self.connection.execute(statement)
+
+    def at(self, seconds: float) -> None:
+        """Set the clock: so many seconds after midnight."""
+        self.now = seconds
+        self.write(
+            f"UPDATE clock SET now = {seconds}, "
+            f"time = strftime('%Y-%m-%d %H:%M:%f', '2024-01-01', '{seconds} seconds')"
+        )
+
+    def put(self, key: str, name: str, seconds: float, table: str = "parents") -> None:
+        """Insert or update a row whose cursor says that time."""
+        changed = f"strftime('%Y-%m-%d %H:%M:%S', '2024-01-01', '{seconds} seconds')"
+        if table == "children":
+            changed = str(int(seconds))
+        self.write(f"INSERT OR REPLACE INTO {table} VALUES ('{key}', '{name}', {changed})")
+
+    def restart(self) -> list[Change]:
+        """End the run, and begin another one."""
+        self.stop()
+        state = StateFile(self._state)
+        self._poller = Poller(
+            Database(self._options.url()), (SCHEMA,), self._options, state, Shared()
+        )
+        self._read = state
+        polled = self._poller.begin()
+        return self._found(polled.position)
+
+    def poll(self, *, thorough: bool = False) -> list[Change]:
+        """What another poll finds."""
+        assert self._poller is not None
+        polled = self._poller.poll(0, thorough=thorough)
+        assert polled is not None
+        return self._found(polled.position)
+
+    def settle(self) -> list[Change]:
+        """Polls until everything that was open at the beginning is final."""
+        found = self.poll()
+        self.at(self.now + 61)
+        found += self.poll()
+        self.at(self.now + 61)
+        return found + self.poll()
+
+    def stop(self) -> None:
+        if self._poller is not None:
+            self._poller.close(0)
+        self._poller = None
+
+    def _found(self, position: int) -> list[Change]:
+        entries = self._read.read(position - 1, 2**62, 10_000)
+        return [entry.change for entry in entries if entry.position == position]
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Callable[..., Following], None, None]:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+    def clock(_: SqliteWitness) -> Expression:
+        return literal_column("(SELECT now FROM clock)")
+
+    def past(_: SqliteWitness, expression: Expression) -> Expression:
+        return expression <= literal_column("(SELECT time FROM clock)")
+
+    monkeypatch.setattr(SqliteWitness, "clock", property(clock))
+    monkeypatch.setattr(SqliteWitness, "past", past)
+    made: list[Following] = []
+
+    def make(**options: Any) -> Following:
+        made.append(Following(tmp_path, **options))
+        made[-1].at(1000)
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+        one.connection.close()
+
+
+def touched(changes: list[Change]) -> list[tuple[str, str]]:
+    """Each change: whose key or parent, and what became of it."""
+    found: list[tuple[str, str]] = []
+    for change in changes:
+        column = "key" if change.table == PARENTS else "parent"
+        images = (change.before, change.after)
+        found += [(one[column] or "", str(change.operation)) for one in images if one is not None]
+    return sorted(set(found))
+
+
+def test_only_what_is_new_is_found(make: Callable[..., Following]) -> None:
+    """C1."""
+    db = make(diff_interval=10**6)
+    db.put("a", "Ada", 900)
+    db.restart()
+    assert db.settle() == []
+    db.put("b", "Bob", db.now)
+    assert touched(db.poll()) == [("b", "upsert")]
+    assert db.poll() == []
+    db.put("a", "Ann", db.now)
+    assert touched(db.poll()) == [("a", "upsert")]
+
+
+def test_a_row_that_is_committed_late_within_the_lag_is_found(
+    make: Callable[..., Following],
+) -> None:
+    """Its cursor is older than what was read before."""
+    db = make(diff_interval=10**6)
+    db.restart()
+    db.settle()
+    db.put("new", "x", db.now)
+    assert touched(db.poll()) == [("new", "upsert")]
+    db.at(db.now + 50)
+    db.put("newer", "x", db.now)
+    assert touched(db.poll()) == [("newer", "upsert")]
+    db.put("late", "x", db.now - 59)
+    assert touched(db.poll()) == [("late", "upsert")]
+    db.put("1", "p", 5000, "children")
+    assert touched(db.poll()) == [("p", "upsert")]
+    db.put("2", "q", 4990, "children")  # a number that was given out before
+    assert touched(db.poll()) == [("q", "upsert")]
+
+
+def test_a_row_that_is_committed_later_than_the_lag_is_found_by_the_next_pass(
+    make: Callable[..., Following],
+) -> None:
+    db = make(diff_interval=10**6)
+    db.put("new", "x", 1000)
+    db.restart()
+    db.settle()
+    db.put("new", "y", db.now)
+    db.poll()
+    db.settle()
+    db.put("late", "x", 1000)
+    assert db.poll() == []
+    assert touched(db.poll(thorough=True)) == [("late", "upsert")]
+
+
+def test_equal_cursors_are_read_across_pages(make: Callable[..., Following]) -> None:
+    """Ten rows of one moment, in pages of three; and one more of it, later."""
+    db = make(diff_interval=10**6)
+    db.restart()
+    db.settle()
+    for number in range(10):
+        db.put(f"p{number}", "x", db.now)
+    assert len(touched(db.poll())) == 10
+    assert db.poll() == []
+    db.put("p05", "x", db.now)
+    assert touched(db.poll()) == [("p05", "upsert")]
+
+
+def test_two_changes_within_one_tick_of_the_cursor_are_found(
+    make: Callable[..., Following],
+) -> None:
+    """A poll comes between them."""
+    db = make(diff_interval=10**6)
+    db.restart()
+    db.settle()
+    db.put("a", "Ada", db.now)
+    assert touched(db.poll()) == [("a", "upsert")]
+    db.put("a", "Ann", db.now)
+    assert touched(db.poll()) == [("a", "upsert")]
+
+
+def test_a_row_from_the_future_hides_no_other(make: Callable[..., Following]) -> None:
+    db = make(diff_interval=10**6)
+    db.restart()
+    db.settle()
+    db.put("future", "x", db.now + 80_000)
+    assert touched(db.poll()) == [("future", "upsert")]
+    db.settle()
+    db.put("a", "x", db.now)
+    assert touched(db.poll()) == [("a", "upsert")]
+
+
+def test_a_clock_that_goes_back_loses_nothing(make: Callable[..., Following]) -> None:
+    """Neither what was written between the step and the next poll, nor what comes after."""
+    db = make(diff_interval=10**6)
+    db.put("a", "Ada", 1000)
+    db.restart()
+    db.settle()
+    db.put("a", "Ann", db.now)
+    db.poll()
+    db.settle()
+    db.at(500)
+    db.put("b", "Bob", 400)
+    db.at(501)
+    found = db.poll()
+    db.put("c", "Cid", 501)
+    found += db.poll()
+    found += db.settle()
+    assert touched(found) == [("b", "upsert"), ("c", "upsert")]
+
+
+def test_a_clock_that_went_back_between_two_runs_is_noticed(
+    make: Callable[..., Following],
+) -> None:
+    db = make(tables={"parents": {"cursor": "changed", "deletes": "none"}})
+    db.put("a", "Ada", 1000)
+    db.restart()
+    db.settle()
+    db.put("a", "Ann", db.now)
+    db.poll()
+    db.settle()
+    db.stop()
+    db.at(500)
+    db.put("b", "Bob", 500)
+    assert touched([*db.restart(), *db.settle()]) == [("b", "upsert")]
+
+
+def test_what_was_open_when_the_stream_began_is_found(make: Callable[..., Following]) -> None:
+    """H1: it commits after the rows were read, with a cursor of before."""
+    db = make(diff_interval=10**6)
+    db.put("a", "Ada", 1000)
+    db.restart()
+    db.put("late", "x", 900)
+    assert db.poll() == []
+    assert touched(db.settle()) == [("late", "upsert")]
+
+
+def test_a_row_without_a_cursor_is_found_by_a_pass(make: Callable[..., Following]) -> None:
+    db = make(diff_interval=0.000001)
+    db.restart()
+    db.write("INSERT INTO parents VALUES ('a', 'Ada', NULL)")
+    assert touched(db.poll()) == [("a", "upsert")]
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_deletes_moves_and_reinserts_between_polls(
+    make: Callable[..., Following], *, thorough: bool
+) -> None:
+    """C2, C3: old parents are known from the state file."""
+    db = make(diff_interval=10**6 if thorough else 0.000001)
+    for key in "abc":
+        db.put(key, "x", 900)
+    db.put("1", "a", 10, "children")
+    db.put("2", "a", 11, "children")
+    db.put("3", "b", 12, "children")
+    db.restart()
+    # Deleted; deleted and inserted again elsewhere; moved, and then its old parent deleted.
+    db.write("DELETE FROM children WHERE key IN ('1', '2')", "DELETE FROM parents WHERE key = 'b'")
+    db.put("2", "c", 13, "children")
+    db.put("3", "c", 14, "children")
+    db.write("UPDATE parents SET key = 'z' WHERE key = 'c'")  # and its cursor stays
+    found = db.poll(thorough=thorough)
+    told = {
+        (one.table, one.operation, str(one.before), str(one.after))
+        for one in found
+        if one.table == CHILDREN
+    }
+    assert told == {
+        (CHILDREN, Operation.DELETE, "{'parent': 'a'}", "None"),
+        (CHILDREN, Operation.UPSERT, "{'parent': 'a'}", "{'parent': 'c'}"),
+        (CHILDREN, Operation.UPSERT, "{'parent': 'b'}", "{'parent': 'c'}"),
+    }
+    parents = [one for one in found if one.table == PARENTS]
+    assert touched(parents) == [("b", "delete"), ("c", "delete"), ("z", "upsert")]
+    assert db.poll(thorough=True) == []
+
+
+def test_a_row_that_comes_and_goes_between_two_passes_is_deleted(
+    make: Callable[..., Following],
+) -> None:
+    """A poll has seen it; it stands in no span of keys."""
+    db = make(diff_interval=10**6)
+    db.restart()
+    db.settle()
+    for number in range(7):
+        db.put(str(number), "p", 100 + number, "children")
+    assert touched(db.poll()) == [("p", "upsert")]
+    db.write("DELETE FROM children WHERE key IN ('3', '5')")
+    found = db.poll(thorough=True)
+    assert [(one.operation, one.before) for one in found] == [
+        (Operation.DELETE, {"parent": "p"})
+    ] * 2
+    assert db.poll(thorough=True) == []
+
+
+def test_without_deletes_only_the_first_pass_looks(make: Callable[..., Following]) -> None:
+    db = make(
+        diff_interval=0.000001,
+        tables={"parents": {"cursor": "changed", "deletes": "tombstone"}},
+    )
+    db.put("a", "Ada", 900)
+    db.restart()
+    db.settle()
+    db.write("DELETE FROM parents")
+    assert db.poll() == []
+
+
+def test_a_restart_reads_on_where_the_last_run_was(make: Callable[..., Following]) -> None:
+    db = make(diff_interval=10**6)
+    db.put("a", "Ada", 900)
+    db.restart()
+    db.settle()
+    db.stop()
+    db.put("b", "Bob", db.now)
+    db.put("1", "a", 10, "children")
+    assert touched(db.restart()) == [("a", "upsert"), ("b", "upsert")]
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"nowhere": {"cursor": "changed"}}, "no schema reads a table of that name"),
+        ({"parents": {"cursor": "updated"}}, "there is no column 'updated' for a cursor"),
+        ({"parents": {"cursor": "xmin"}}, "only Postgres has the cursor 'xmin'"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(
+    make: Callable[..., Following], tables: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(tables=tables).restart()
+
+
+def test_a_short_transaction_holds_no_file(make: Callable[..., Following]) -> None:
+    """Where every table has a cursor, nothing stays open between polls."""
+    db = make()
+    db.put("a", "Ada", 900)
+    db.restart()
+    db.poll()
+    with closing(sqlite3.connect(db.path, timeout=0)) as other:
+        busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert busy == 0
