@@ -43,6 +43,12 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "quarantine": LazyCommand(
         "flusso_core.cli.quarantine", "List, show and drop refused documents that sinks keep."
     ),
+    "reindex": LazyCommand(
+        "flusso_core.cli.reindex", "Fill an index anew beside the one that serves."
+    ),
+    "rollback": LazyCommand(
+        "flusso_core.cli.rollback", "Go back to an older generation of an index."
+    ),
     "run": LazyCommand("flusso_core.cli.run", "Fill the indexes, then keep them in step."),
     "sample": LazyCommand(
         "flusso_core.cli.sample", "Build documents and print them, without writing any."

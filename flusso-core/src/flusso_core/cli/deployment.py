@@ -103,6 +103,19 @@ def overrides_of(
     )
 
 
+def valid_address(key: str, flag: str) -> str:
+    """The address that a flag names, in place of a key of `[server]`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    from flusso_core.config.format import ServerModel
+    from flusso_core.files import ParsedFile, validate
+
+    validate(ServerModel, {key: flag}, file=ParsedFile(f"--{key.replace('_', '-')}", {}))
+    return flag
+
+
 def _variables(context: click.Context) -> dict[str, str]:
     """The environment variables that parameters of this command come from, by key."""
     return {

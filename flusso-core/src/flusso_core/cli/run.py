@@ -13,6 +13,7 @@ from flusso_core.cli.deployment import (
     DeploymentArguments,
     deployment_options,
     overrides_of,
+    valid_address,
 )
 from flusso_core.cli.options import option, session_of, verbosity
 
@@ -131,8 +132,6 @@ async def _run(planned: Plan, console: Console, given: RunArguments) -> None:
 
 def _surfaces(planned: Plan, given: RunArguments) -> Surfaces:
     """Which surfaces are served: a job has those that somebody has asked for."""
-    from flusso_core.config.format import ServerModel
-    from flusso_core.files import ParsedFile, validate
     from flusso_core.server import Surface, Surfaces
 
     job = given["once"] or given["backfill_only"]
@@ -141,9 +140,7 @@ def _surfaces(planned: Plan, given: RunArguments) -> Surfaces:
 
     def surface(key: str, flag: str | None, default: str) -> Surface | None:
         if flag is not None:
-            origin = ParsedFile(f"--{key.replace('_', '-')}", {})
-            validate(ServerModel, {key: flag}, file=origin)
-            return Surface(flag, wanted=True)
+            return Surface(valid_address(key, flag), wanted=True)
         if key in named:
             return Surface(default, wanted=True)
         return None if job else Surface(default, wanted=False)
@@ -158,7 +155,7 @@ def _surfaces(planned: Plan, given: RunArguments) -> Surfaces:
         if private is not None and private.wanted:
             logger.warning(WITHOUT_ADMIN)
         private = None
-    return Surfaces(public, private, user, password, given["lag_poll_secs"])
+    return Surfaces(public, private, user, password, given["lag_poll_secs"], planned.prefix)
 
 
 def _log_summary(summary: RunSummary) -> None:

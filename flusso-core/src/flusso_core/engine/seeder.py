@@ -108,9 +108,13 @@ class Seeder:
             self._observer.seeding(self._lane, index, rows, estimate)
 
         read(0)
-        await self._read(series, progress, read)
-        if progress.done:
-            self._observer.seeded(self._lane, index, rows, time.monotonic() - started)
+        try:
+            await self._read(series, progress, read)
+        finally:
+            if progress.done:
+                self._observer.seeded(self._lane, index, rows, time.monotonic() - started)
+            else:
+                self._observer.seed_given_up(self._lane, index)
 
     async def sweep(self, series: Series, progress: Progress) -> None:
         """Put right a generation that has documents: write all rows, then see to the extra ones.

@@ -60,6 +60,10 @@ class GuardedObserver:
         """Pass it on."""
         self._tell(lambda to: to.seeded(lane, index, rows, seconds))
 
+    def seed_given_up(self, lane: str, index: str) -> None:
+        """Pass it on."""
+        self._tell(lambda to: to.seed_given_up(lane, index))
+
     def index_stopped(self, index: str, reason: str) -> None:
         """Pass it on."""
         self._tell(lambda to: to.index_stopped(index, reason))

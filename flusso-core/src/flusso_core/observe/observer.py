@@ -89,6 +89,11 @@ class Observer(Protocol):
     def seeded(self, lane: str, index: str, rows: int, seconds: float) -> None:
         """An index is seeded: rows and time of this run."""
 
+    def seed_given_up(self, lane: str, index: str) -> None:
+        """A seed has ended before it was done: the index needs it no more, begins another, or
+        goes on with it in the next run.
+        """
+
     def index_stopped(self, index: str, reason: str) -> None:
         """An index does not fit its tables: it gets no more changes in this run, the others do."""
 
@@ -130,6 +135,9 @@ class NoopObserver:
         """Ignore it."""
 
     def seeded(self, lane: str, index: str, rows: int, seconds: float) -> None:
+        """Ignore it."""
+
+    def seed_given_up(self, lane: str, index: str) -> None:
         """Ignore it."""
 
     def index_stopped(self, index: str, reason: str) -> None:
@@ -191,6 +199,11 @@ class FanOut:
         """Pass it on."""
         for observer in self._observers:
             observer.seeded(lane, index, rows, seconds)
+
+    def seed_given_up(self, lane: str, index: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.seed_given_up(lane, index)
 
     def index_stopped(self, index: str, reason: str) -> None:
         """Pass it on."""

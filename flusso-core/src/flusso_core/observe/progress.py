@@ -89,6 +89,10 @@ class ProgressLines(NoopObserver):
         del rows, seconds
         self._seeds.pop((lane, index), None)
 
+    def seed_given_up(self, lane: str, index: str) -> None:
+        """Forget the index."""
+        self._seeds.pop((lane, index), None)
+
 
 def _about(estimate: int | None) -> str:
     return "" if estimate is None else f", about {estimate:,} rows"
@@ -177,6 +181,13 @@ class ProgressBars(NoopObserver):
         rate = f"{rows / seconds:,.0f} rows/s" if seconds > 0 else ""
         self._progress.update(task, completed=rows, total=rows, rate=rate)
         self._progress.refresh()
+
+    def seed_given_up(self, lane: str, index: str) -> None:
+        """Take the index's bar away."""
+        self._documents.pop((lane, index), None)
+        task = self._tasks.pop((lane, index), None)
+        if task is not None:
+            self._progress.remove_task(task)
 
     def _elapsed(self, task_id: TaskID) -> float:
         task = next(task for task in self._progress.tasks if task.id == task_id)

@@ -135,6 +135,13 @@ class RunStatus(NoopObserver):
         del rows, seconds
         self._lanes[lane][index].state = IndexState.LIVE
 
+    def seed_given_up(self, lane: str, index: str) -> None:
+        """It is as it was before the seed, until another one begins."""
+        entry = self._lanes[lane][index]
+        if entry.state is IndexState.BACKFILLING:
+            live = self._phase is Phase.LIVE
+            entry.state = IndexState.LIVE if live else IndexState.WAITING
+
     def index_stopped(self, index: str, reason: str) -> None:
         """It gets no more changes."""
         for entries in self._lanes.values():
@@ -218,7 +225,7 @@ class RunStatus(NoopObserver):
         """
         return frozenset(entries[index].state for entries in self._lanes.values())
 
-    def indexes(self) -> Mapping[str, JsonValue]:
+    def indexes(self) -> Mapping[str, Mapping[str, Mapping[str, JsonValue]]]:
         """Index to its state at each sink."""
         now = time.monotonic()
         return {

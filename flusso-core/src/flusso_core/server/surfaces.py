@@ -14,8 +14,9 @@ from aiohttp import web
 from flusso_core.errors import SourceError
 from flusso_core.model import JsonValue
 from flusso_core.observe.metrics import MetricsObserver
-from flusso_core.observe.status import IndexState, RunStatus
+from flusso_core.observe.status import RunStatus
 from flusso_core.server.app import private_app, public_app
+from flusso_core.server.control import Asked, Control
 from flusso_core.server.serving import AddressInUse, serving
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Surfaces:
         user: who may use the private surface.
         password: that user's.
         lag_seconds: the source is asked for its lag this often.
+        prefix: of every name at the destinations.
     """
 
     public: Surface | None
@@ -52,18 +54,11 @@ class Surfaces:
     user: str = field(repr=False)
     password: str = field(repr=False)
     lag_seconds: float
+    prefix: str = ""
 
 
-class Running(Protocol):
+class Running(Asked, Protocol):
     """A run, as the surfaces ask it: `flusso_core.Engine` is one."""
-
-    async def reindex(self, index: str) -> None:
-        """Fill an index anew in a new generation; returns when that has begun.
-
-        Raises:
-            EngineError: that cannot be done now.
-        """
-        ...
 
     async def lag(self) -> int:
         """How far confirmation is behind the source's head, in the source's unit."""
@@ -94,36 +89,6 @@ class RunObserver:
         """The metrics, as text."""
         return self.measured.text()
 
-    def indexes(self) -> Mapping[str, JsonValue]:
-        """Index to its state at each sink."""
-        return self.run.indexes()
-
-
-class _Control:
-    """Asks a run for what it is not doing already.
-
-    Args:
-        observer: knows where each index stands.
-        run: what is asked.
-    """
-
-    def __init__(self, observer: RunObserver, run: Running) -> None:
-        self._observer = observer
-        self._run = run
-        self._asking: set[str] = set()
-
-    async def reindex(self, index: str) -> bool:
-        states = self._observer.run.states(index)
-        filling = not states.isdisjoint({IndexState.WAITING, IndexState.BACKFILLING})
-        if filling or index in self._asking:
-            return False
-        self._asking.add(index)
-        try:
-            await self._run.reindex(index)
-        finally:
-            self._asking.discard(index)
-        return True
-
 
 @asynccontextmanager
 async def served(surfaces: Surfaces, observer: RunObserver, run: Running) -> AsyncGenerator[None]:
@@ -136,8 +101,8 @@ async def served(surfaces: Surfaces, observer: RunObserver, run: Running) -> Asy
         if surfaces.public is not None:
             await _serve(stack, public_app(observer), surfaces.public, "public_address")
         if surfaces.private is not None:
-            control = _Control(observer, run)
-            app = private_app(observer, control, user=surfaces.user, password=surfaces.password)
+            control = Control(observer.run, run, prefix=surfaces.prefix)
+            app = private_app(control, user=surfaces.user, password=surfaces.password)
             await _serve(stack, app, surfaces.private, "private_address")
         polling = asyncio.create_task(_poll(run.lag, observer.lag, surfaces.lag_seconds))
         try:
