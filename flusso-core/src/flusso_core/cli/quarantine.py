@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 import click
 
 from flusso_core.cli.console import print_json, print_line, print_table
-from flusso_core.cli.deployment import DeploymentArguments, deployment_options, overrides_of
+from flusso_core.cli.deployment import DeploymentArguments, deployment_options
 from flusso_core.cli.exits import ExitCode
 from flusso_core.cli.options import format_option, option, session_of, verbosity
+from flusso_core.cli.sinks import planned_sinks, sink_option
 
 if TYPE_CHECKING:
     from flusso_core.model import JsonValue, QuarantinedDocument
@@ -56,8 +57,7 @@ def command() -> None:
 
 def _shared(decorated: CommandT) -> CommandT:
     """Give a subcommand the flags of `QuarantineArguments`."""
-    only_sink = option("--sink", metavar="NAME", help="Only what this sink keeps.")
-    return only_sink(deployment_options(format_option(verbosity(decorated))))
+    return sink_option(deployment_options(format_option(verbosity(decorated))))
 
 
 @command.command(name="list", epilog=f"\b\nJSON: {{version: 1, documents: [{_ENTRY}}}]}}")
@@ -70,7 +70,7 @@ def list_documents(
     """List refused documents, the last refused first."""
     found = [
         (sink, entry)
-        for sink, entry in asyncio.run(_read(_planned(context, given), given["sink"]))
+        for sink, entry in asyncio.run(_read(*planned_sinks(context, given, given["sink"])))
         if index is None or entry.index == index
     ]
     if given["output"] == "json":
@@ -104,7 +104,7 @@ def show(context: click.Context, **given: Unpack[OneArguments]) -> ExitCode:
     """Show a refused document: why it was refused, and its body as it was."""
     found = [
         (sink, entry)
-        for sink, entry in asyncio.run(_read(_planned(context, given), given["sink"]))
+        for sink, entry in asyncio.run(_read(*planned_sinks(context, given, given["sink"])))
         if (entry.index, _id(entry)) == (given["index"], given["identity"])
     ]
     if given["output"] == "json":
@@ -138,8 +138,8 @@ def drop(context: click.Context, **given: Unpack[SomeArguments]) -> ExitCode:
     def wanted(entry: QuarantinedDocument) -> bool:
         return entry.index == index and (given["every"] or _id(entry) in identities)
 
-    planned = _planned(context, given)
-    dropped = asyncio.run(_drop(planned, given["sink"], wanted))
+    planned, sinks = planned_sinks(context, given, given["sink"])
+    dropped = asyncio.run(_drop(planned, sinks, wanted))
     absent = sorted(identities - {_id(entry) for entry in dropped})
     if given["output"] == "json":
         print_json({"dropped": len(dropped)})
@@ -151,42 +151,24 @@ def drop(context: click.Context, **given: Unpack[SomeArguments]) -> ExitCode:
     return ExitCode.OK
 
 
-def _planned(context: click.Context, given: QuarantineArguments) -> Plan:
-    from flusso_core.cli.compiling import read
-    from flusso_core.cli.console import stderr
-    from flusso_core.observe.logging import configure_logging
-    from flusso_core.pipeline import plan
-
-    configure_logging(stderr(), session_of(context).verbosity)
-    planned = plan(read(given), overrides_of(given))
-    if given["sink"] is not None and given["sink"] not in planned.sinks:
-        known = ", ".join(planned.sinks)
-        raise click.UsageError(f"the deployment has no sink {given['sink']!r}. It has: {known}")
-    return planned
-
-
-async def _read(planned: Plan, only: str | None) -> list[tuple[str, QuarantinedDocument]]:
+async def _read(planned: Plan, sinks: Sequence[str]) -> list[tuple[str, QuarantinedDocument]]:
     found: list[tuple[str, QuarantinedDocument]] = []
-    for name in _names(planned, only):
+    for name in sinks:
         async with planned.make_sink(name) as sink:
             found += [(name, entry) async for entry in sink.quarantined()]
     return found
 
 
 async def _drop(
-    planned: Plan, only: str | None, wanted: Callable[[QuarantinedDocument], bool]
+    planned: Plan, sinks: Sequence[str], wanted: Callable[[QuarantinedDocument], bool]
 ) -> list[QuarantinedDocument]:
     dropped: list[QuarantinedDocument] = []
-    for name in _names(planned, only):
+    for name in sinks:
         async with planned.make_sink(name) as sink:
             entries = [entry async for entry in sink.quarantined() if wanted(entry)]
             await sink.drop_quarantined(entries)
             dropped += entries
     return dropped
-
-
-def _names(planned: Plan, only: str | None) -> Sequence[str]:
-    return list(planned.sinks) if only is None else [only]
 
 
 def _id(entry: QuarantinedDocument) -> str:
