@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class TwoIndexes(MemoryBuilder):
         self.excluded: set[str] = set()
         self.unfit_at_start: Sequence[UnfitIndex] = ()
         self.builds: list[str] = []
+        self.pages: Counter[str] = Counter()
 
     def mappings(self) -> Mapping[str, IndexMapping]:
         return {name: inner.mappings()[name] for name, inner in self._inner.items()}
@@ -84,6 +86,7 @@ class TwoIndexes(MemoryBuilder):
 
     async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
         self.check_fit(index, "page")
+        self.pages[index] += 1
         return await super().page(index, span, after, limit)
 
 
@@ -252,6 +255,28 @@ def test_a_truncate_of_an_index_that_has_stopped_leaves_its_record() -> None:
         running.stop()
         await task
         assert destination.records[BAD] == before
+
+    virtual(main)
+
+
+def test_an_index_that_has_stopped_is_not_swept_when_its_interval_is_over() -> None:
+    """C14: its record stays as it is, and nothing of it is read."""
+
+    async def main() -> None:
+        database, destination = childless(), MemoryDestination()
+        builder = TwoIndexes(database)
+        running = make(database, destination, builder=builder, sweep_intervals={BAD: 10.0})
+        task = asyncio.create_task(running.run())
+        await until(lambda: len(destination.serving) == 2)
+        builder.failing = {"build"}
+        database.commit(database.put_parent("p001", "changed"))
+        await until(lambda: BAD in builder.excluded)
+        swept, read = destination.records[BAD].current.sweep, builder.pages[BAD]
+        await asyncio.sleep(60)
+        assert destination.records[BAD].current.sweep == swept
+        assert builder.pages[BAD] == read
+        running.stop()
+        await task
 
     virtual(main)
 

@@ -12,7 +12,14 @@ import pytest
 from flusso_core.engine import Engine, RetryPolicy
 from flusso_core.errors import EngineError, SinkFatal, SinkUnavailable, SourceUnavailable
 from flusso_core.interfaces import PutBatch
-from flusso_core.model import ChangeBatch, Document, FlushReport, Position, StateRecord
+from flusso_core.model import (
+    ChangeBatch,
+    Document,
+    FlushReport,
+    Position,
+    StateRecord,
+    StreamIdentity,
+)
 from flusso_core.observe.observer import NoopObserver
 from flusso_core.queue.memory import MemoryQueue
 from flusso_core.settings import BatchPolicy, Bounds, GapPolicies, GapPolicy
@@ -218,6 +225,40 @@ def test_a_sink_that_answers_is_not_detached_while_the_source_is_away() -> None:
         change(database, 3)
         await asyncio.sleep(5 * PATIENCE)
         away = False
+        await until(lambda: database.confirmed == database.head)
+        assert told.events == ["sink0 attached"]
+        await ended(running, task)
+
+    virtual(main)
+
+
+class Away(MemoryCapture):
+    """Cannot be asked what it is."""
+
+    away = True
+
+    async def identity(self) -> StreamIdentity:
+        if self.away:
+            raise SourceUnavailable("away")
+        return await super().identity()
+
+
+def test_a_sink_that_answers_is_not_detached_while_the_source_is_away_at_the_start() -> None:
+    """D6: nothing of the sink is asked until the source is there, and it has answered so far."""
+
+    async def main() -> None:
+        database, told = childless(), Told()
+        capture = Away(database)
+        running = make(
+            database,
+            MemorySink(MemoryDestination()),
+            capture=capture,
+            detach_after={"sink0": 3.0},
+            observer=told,
+        )
+        task = asyncio.create_task(running.run())
+        await asyncio.sleep(60)
+        capture.away = False
         await until(lambda: database.confirmed == database.head)
         assert told.events == ["sink0 attached"]
         await ended(running, task)

@@ -198,6 +198,7 @@ class Keeper:
         async with asyncio.TaskGroup() as tasks:
             renewing = tasks.create_task(self._renew())
             remembered = await self._retrier.run("reading its state", self._sink.load_records)
+            self._pulse.beat()  # what may take long now is the source's
             await self._stream.begin(self._schemas.older(remembered.values()))
             await self._schemas.open_older(self._stream.covered)
             if self._start is None:
