@@ -490,6 +490,8 @@ class Generations:
     async def _sweep_regularly(self, index: str, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
+            if index in self._stopped:
+                return
             if self._records.current(index).current.clean:
                 await self.sweep(index, "sweep_interval is over")
 
