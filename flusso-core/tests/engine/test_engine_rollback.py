@@ -181,17 +181,17 @@ def test_a_kept_generation_of_another_schema_waits_for_its_file() -> None:
 
     async def main() -> None:
         database, destination = childless(), MemoryDestination()
-        await make(database, destination, form="old").run(once=True)
-        old = make(database, destination, form="old")
+        await make(database, destination, form="owner").run(once=True)
+        old = make(database, destination, form="owner")
         await old.run(once=True, request=lambda: old.reindex("parents", keep_old=True))
         assert destination.serving == {"parents": 2}
-        await make(database, destination, form="new").run(once=True)
+        await make(database, destination, form="grandchildren").run(once=True)
         assert destination.serving == {"parents": 3}
-        new = make(database, destination, form="new")
+        new = make(database, destination, form="grandchildren")
         with pytest.raises(EngineError, match="put the older files back"):
             await new.run(once=True, request=lambda: new.rollback("parents"))
         change(database)
-        builder = Held(database, form="old")
+        builder = Held(database, form="owner")
         builder.held = True
         back = make(database, destination, builder=builder)
         task = asyncio.create_task(back.run(request=lambda: back.rollback("parents")))
@@ -200,7 +200,7 @@ def test_a_kept_generation_of_another_schema_waits_for_its_file() -> None:
         await until(lambda: clean(destination))
         back.stop()
         await task
-        assert all(b'"form": "old"' in body for body in destination.search("parents").values())
+        assert all(b'"form": "owner"' in body for body in destination.search("parents").values())
         assert len(destination.search("parents")) == len(database.documents())
         assert set(destination.generations) == {("parents", 1), ("parents", 3)}
 
