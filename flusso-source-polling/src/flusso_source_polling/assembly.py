@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection
 
 from flusso_core.errors import ConfigError
-from flusso_core.model import TableName
+from flusso_core.model import Finding, TableName
 from flusso_source_polling.cursors import cursor_of
-from flusso_source_polling.dialects import Dialect
+from flusso_source_polling.database import Database
 from flusso_source_polling.horizon import Horizon
 from flusso_source_polling.options import Deletes, PollingOptions, TableOptions
+from flusso_source_polling.outbox.install import Outbox
+from flusso_source_polling.outbox.model import Logged
+from flusso_source_polling.outbox.reader import OutboxReader
 from flusso_source_polling.picture import Lens, Watch
 from flusso_source_polling.readers import Comparison, Following, Reader, Window
+from flusso_source_polling.state import StateFile
 from flusso_source_polling.witness import witness_of
 
 _DEFAULT = TableOptions()
@@ -25,7 +29,7 @@ class Assembly:
     Args:
         watches: what is looked at.
         options: how.
-        dialect: the database's ways.
+        database: where.
 
     Raises:
         ConfigError: an option names what is not there.
@@ -36,14 +40,22 @@ class Assembly:
             may change and change back without a trace.
     """
 
-    def __init__(self, watches: Sequence[Watch], options: PollingOptions, dialect: Dialect) -> None:
-        self._watches = watches
+    def __init__(
+        self, watches: Sequence[Watch], options: PollingOptions, database: Database
+    ) -> None:
         self._options = options
-        self._dialect = dialect
-        self._witness = witness_of(dialect)
+        self._dialect = database.dialect
+        self._witness = witness_of(database.dialect)
         self._tables = table_options(options.tables, [watch.table.name for watch in watches])
+        self._watches = [watch for watch in watches if not self._is_logged(watch)]
+        self._logged = [
+            Logged(watch.table, watch.key, watch.images)
+            for watch in watches
+            if self._is_logged(watch)
+        ]
+        self._outbox = Outbox(database, options.outbox_name()) if self._logged else None
         self.horizon = Horizon()
-        lenses = [self._lens(watch) for watch in watches]
+        lenses = [self._lens(watch) for watch in self._watches]
         self.holds_snapshot = not all(lens.sees_every_change for lens in lenses)
         self._cursors = any(lens.cursor is not None for lens in lenses)
         # An exact cursor says itself what is final.
@@ -52,7 +64,30 @@ class Assembly:
 
     def readers(self) -> list[Reader]:
         """New readers, which know nothing but what they remember."""
-        return [self._reader(watch) for watch in self._watches]
+        found: list[Reader] = [self._reader(watch) for watch in self._watches]
+        if self._outbox is not None:
+            found.append(OutboxReader(self._outbox, self._logged, self._options.page_size))
+        return found
+
+    def prepare(self, state: StateFile) -> None:
+        """See to it that changes of logged tables are logged, before anything is read. Where some
+        may be missing from the log, the stream is another one from now on. Blocks.
+
+        Raises:
+            SourceUnavailable: somebody has been writing to a table for long.
+            SourceFatal: something is missing, and is not to be made or cannot be.
+        """
+        for reader in self.readers():
+            if isinstance(reader, OutboxReader):
+                with state.transaction():
+                    memory = state.memory(reader.name)
+                    if not reader.prepare(memory, manage=self._options.manage_outbox):
+                        state.renew()
+
+    def check(self) -> Iterator[Finding]:
+        """What is missing for the outbox, and what it does not see. Blocks."""
+        if self._outbox is not None:
+            yield from self._outbox.check(self._logged, manage=self._options.manage_outbox)
 
     def look(self, connection: Connection) -> None:
         """Learn what is final, before tables are read in snapshots that begin later."""
@@ -92,6 +127,9 @@ class Assembly:
             every = None
         following = Following(lag, every)
         return Window(watch, lens, lens.cursor, comparison, self.horizon, following, size)
+
+    def _is_logged(self, watch: Watch) -> bool:
+        return self._of(watch).deletes is Deletes.OUTBOX
 
     def _of(self, watch: Watch) -> TableOptions:
         return self._tables.get(watch.table.name, _DEFAULT)

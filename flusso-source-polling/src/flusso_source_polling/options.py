@@ -9,14 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flusso_core.config import Secret, resolve_optional
 from flusso_core.errors import ConfigError
+from flusso_core.model import TableName
+
+DEFAULT_OUTBOX = "flusso_outbox"
 
 RESERVED_VARIABLE = "DATABASE_URL"
 """Overrides a literal `connection_url`, or stands in for one that is left out."""
 
 
 class Deletes(StrEnum):
-    """How deleted rows of a table that has a cursor are found."""
+    """How deleted rows of a table are found."""
 
+    OUTBOX = "outbox"
     DIFF = "diff"
     TOMBSTONE = "tombstone"
     NONE = "none"
@@ -38,8 +42,10 @@ class TableOptions(BaseModel):
     deletes: Deletes | None = Field(
         default=None,
         description=(
-            "With a cursor: diff (the default) looks for deleted rows in passes over all keys; "
-            "tombstone says that rows are marked and not deleted; none looks for nothing."
+            "outbox: triggers log every change of the table, deletes among them, and polls read "
+            "the log alone. With a cursor: diff (the default) looks for deleted rows in passes "
+            "over all keys; tombstone says that rows are marked and not deleted; none looks for "
+            "nothing."
         ),
     )
     lag: float | None = Field(
@@ -63,7 +69,11 @@ class TableOptions(BaseModel):
 
     @model_validator(mode="after")
     def _only_with_a_cursor(self) -> Self:
-        given = {"deletes": self.deletes, "lag": self.lag, "diff_interval": self.diff_interval}
+        logged = self.deletes is Deletes.OUTBOX
+        if logged and self.cursor is not None:
+            raise ValueError("the outbox has every change of the table: leave the cursor out")
+        deletes = None if logged else self.deletes
+        given = {"deletes": deletes, "lag": self.lag, "diff_interval": self.diff_interval}
         for name, value in given.items():
             if value is not None and self.cursor is None:
                 raise ValueError(f"{name} needs a cursor: without one, the whole table is compared")
@@ -122,6 +132,21 @@ class PollingOptions(BaseModel):
         default_factory=dict[str, TableOptions],
         description="How tables are followed, by name, with its schema unless that is `public`.",
     )
+    outbox: str = Field(
+        default=DEFAULT_OUTBOX,
+        pattern=r"^[^.]+(\.[^.]+)?$",
+        description=(
+            "The table in which triggers log the changes of tables with deletes = outbox, with its "
+            "schema unless that is `public`. One deployment reads it."
+        ),
+    )
+    manage_outbox: bool = Field(
+        default=False,
+        description=(
+            "Whether runs make the outbox and its triggers, and rewrite those that are outdated. "
+            "Otherwise `flusso check` prints the SQL."
+        ),
+    )
     diff_interval: float = Field(
         default=300.0,
         gt=0,
@@ -139,6 +164,11 @@ class PollingOptions(BaseModel):
             "that, polls wait too."
         ),
     )
+
+    def outbox_name(self) -> TableName:
+        """The outbox's table."""
+        schema, _, name = self.outbox.rpartition(".")
+        return TableName(schema or "public", name)
 
     def url(self) -> str:
         """The database's URL, secrets included.

@@ -89,13 +89,14 @@ class Poller:
                 require(tables, table_names([schema]), schema.origin or f"index {schema.index!r}")
             watched = watches(self._schemas, tables, dialect)
             self.version = dialect.version(connection)
-        self._assembly = Assembly(watched, self._options, dialect)
+        self._assembly = Assembly(watched, self._options, database)
         if self._assembly.holds_snapshot:
             for finding in find_obstacle(database):
                 raise SourceFatal(f"{finding.subject}: {finding.message}; {finding.cure}")
             snapshots.register(snapshots.scope(database, self._schemas), self._shared)
         self._state.open(f"{self.version} {database.name}")
         try:
+            self._assembly.prepare(self._state)
             self._readers = self._assembly.readers()
             self._state.retain([reader.name for reader in self._readers])
             return self._look(thorough=False)

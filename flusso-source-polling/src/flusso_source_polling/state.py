@@ -143,6 +143,15 @@ class StateFile:
                 self.stream = self._get("stream") or ""
                 (self._pending,) = self._sql("SELECT count(*) FROM journal").fetchone()
 
+    def renew(self) -> None:
+        """Forget everything: what comes from now on is another stream."""
+        with self.transaction():
+            self._begin(self._get("database") or "")
+            self._reserved = 0
+            self._set("confirmed", str(self.next_position()))
+            self.stream = self._get("stream") or ""
+            self._pending = 0
+
     def close(self) -> None:
         """Let go of the file. Blocks; may be called more than once."""
         with self._turn:

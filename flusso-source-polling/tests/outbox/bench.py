@@ -10,9 +10,11 @@ from typing import TypeAlias
 from flusso_core.model import Change, Operation, RowImage, TableName
 from flusso_source_polling.catalogue import reflect
 from flusso_source_polling.database import Database
+from flusso_source_polling.options import DEFAULT_OUTBOX
 from flusso_source_polling.outbox.install import Outbox
-from flusso_source_polling.outbox.model import DEFAULT_NAME, Logged
+from flusso_source_polling.outbox.model import Logged
 from flusso_source_polling.outbox.reader import OutboxReader
+from flusso_source_polling.readers import Poll
 from flusso_source_polling.state import StateFile
 
 Told: TypeAlias = tuple[str, Operation, RowImage | None, RowImage | None]
@@ -34,7 +36,7 @@ class Bench:
         *,
         page_size: int = 100,
         state: Path | None = None,
-        name: str = DEFAULT_NAME,
+        name: str = DEFAULT_OUTBOX,
     ) -> None:
         self.database = Database(url)
         self.outbox = Outbox(self.database, TableName("public", name))
@@ -47,7 +49,7 @@ class Bench:
         ]
         self.state = StateFile(state or Path(tempfile.mkdtemp()) / "state")
         self.state.open(self.database.name)
-        self.reader = OutboxReader(self.outbox, self.tables, self.state.stream, page_size)
+        self.reader = OutboxReader(self.outbox, self.tables, page_size)
 
     def begin(self) -> None:
         """Make the outbox, and become its reader."""
@@ -62,9 +64,9 @@ class Bench:
     def changes(self) -> list[Change]:
         """What a poll finds."""
         with self.database.connect() as connection, self.state.transaction():
-            position = self.state.next_position()
+            poll = Poll(self.state.next_position())
             memory = self.state.memory(self.reader.name)
-            return list(self.reader.poll(connection, memory, position))
+            return list(self.reader.poll(connection, memory, poll))
 
     def confirm(self) -> None:
         """Have everything that was found confirmed."""

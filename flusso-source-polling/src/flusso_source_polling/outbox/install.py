@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, inspect
 
-from flusso_core.errors import ConfigError
+from flusso_core.errors import ConfigError, SourceFatal
 from flusso_core.model import Finding, Removal, Severity, TableName
 from flusso_source_polling.database import Database
 from flusso_source_polling.outbox.model import LONGEST_NAME, Logged, OutboxDialect, Wanted
+from flusso_source_polling.outbox.postgres import PostgresOutbox
+from flusso_source_polling.outbox.sqlite import SqliteOutbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Outbox:
             SourceUnavailable: somebody has been writing to a table for long. Again, it goes on.
             SourceFatal: a privilege is missing.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             there, excess = self.is_there(connection), self._excess(connection, tables)
         # First: a table that was renamed took along what belongs to the one that has its name.
         for table, triggers in excess.items():
@@ -104,12 +106,26 @@ class Outbox:
             self._write(doing, self.dialect.remove(table, triggers))
         if not there:
             self._write(f"make the outbox {self.dialect.name}", self.dialect.create())
-        with self._reading() as connection:
+        with self.reading() as connection:
             amiss = self.amiss(connection, tables)
         for one in amiss:
             doing = f"make the triggers of table {one.wanted.logged.name}"
             self._write(doing, one.wanted.statements)
         return [one.wanted.logged.name for one in amiss]
+
+    def require(self, tables: Sequence[Logged]) -> None:
+        """Make sure that the log and the tables' triggers are as they should be.
+
+        Raises:
+            SourceFatal: they are not.
+        """
+        cure = "run the SQL that `flusso check` prints, or set manage_outbox = true"
+        with self.reading() as connection:
+            if not self.is_there(connection):
+                raise SourceFatal(f"there is no outbox {self.dialect.name}; {cure}")
+            for one in self.amiss(connection, tables):
+                name = one.wanted.logged.name
+                raise SourceFatal(f"the outbox lacks triggers of table {name} ({one}); {cure}")
 
     def teardown(self, *, dry_run: bool) -> list[Removal]:
         """Remove every trigger, and then the log.
@@ -118,7 +134,7 @@ class Outbox:
             dry_run: change nothing; say what would be removed.
         """
         dialect = self.dialect
-        with self._reading() as connection:
+        with self.reading() as connection:
             installed, there = dialect.installed(connection), self.is_there(connection)
         removed: list[Removal] = []
         for table, triggers in sorted(installed.items()):
@@ -141,7 +157,7 @@ class Outbox:
         """
         severity = Severity.WARNING if manage else Severity.ERROR
         by_run = "; flusso run makes it" if manage else ""
-        with self._reading() as connection:
+        with self.reading() as connection:
             if not self.is_there(connection):
                 cure = _script(self.dialect.create())
                 yield Finding(severity, self.subject, f"there is no outbox{by_run}", cure)
@@ -172,7 +188,8 @@ class Outbox:
         return found
 
     @contextmanager
-    def _reading(self) -> Generator[Connection, None, None]:
+    def reading(self) -> Generator[Connection, None, None]:
+        """A transaction that only reads."""
         with self.database.connect() as connection, self.database.errors("read the catalogue"):
             yield connection
 
@@ -197,14 +214,11 @@ def _send(connection: Connection, statements: Iterable[str]) -> None:
 
 def outbox_dialect(database: Database, name: TableName) -> OutboxDialect:
     """The outbox of a database's kind."""
-    # Drivers are imported where they are used: psycopg may not be there.
-    if database.dialect.name == "sqlite":
-        from flusso_source_polling.outbox.sqlite import SqliteOutbox
-
-        return SqliteOutbox(name)
-    from flusso_source_polling.outbox.postgres import PostgresOutbox
-
-    return PostgresOutbox(name)
+    kinds: dict[str, type[OutboxDialect]] = {
+        "sqlite": SqliteOutbox,
+        "postgresql": PostgresOutbox,
+    }
+    return kinds[database.dialect.name](name)
 
 
 def _script(statements: Iterable[str]) -> str:

@@ -17,8 +17,6 @@ from sqlalchemy.types import TypeEngine
 from flusso_core.model import TableName
 from flusso_source_polling.catalogue import Table
 
-DEFAULT_NAME = "flusso_outbox"
-
 LONGEST_NAME = 40
 """Characters of an outbox's name at most: names of triggers are made of it, 63 bytes at most."""
 

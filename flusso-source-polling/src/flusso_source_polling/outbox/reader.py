@@ -12,7 +12,9 @@ who changed it before to commit, so that its entry has the higher id and is neve
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
@@ -21,10 +23,12 @@ from flusso_core.errors import SourceFatal
 from flusso_core.model import Change, Operation, RowImage, TableName
 from flusso_source_polling.memory import Known, Memory, Span
 from flusso_source_polling.outbox.install import Outbox
-from flusso_source_polling.outbox.model import Logged
+from flusso_source_polling.outbox.model import Logged, Triggers
+from flusso_source_polling.readers.base import Poll
 
 _LAST = "last"
 _STREAM = "stream"
+_TRIGGERS = "triggers "
 _OPERATIONS = {
     "insert": Operation.UPSERT,
     "update": Operation.UPSERT,
@@ -42,35 +46,62 @@ class OutboxReader:
     Args:
         outbox: the log.
         tables: whose changes to give; entries of others are removed like these.
-        stream: who reads. A log has one reader: what one has read is gone for every other.
         page_size: entries that one statement reads or removes.
     """
 
-    def __init__(
-        self, outbox: Outbox, tables: Sequence[Logged], stream: str, page_size: int
-    ) -> None:
+    unfinished = False
+    tidies = True
+
+    def __init__(self, outbox: Outbox, tables: Sequence[Logged], page_size: int) -> None:
         self._outbox = outbox
         self._tables = {one.name: one for one in tables}
-        self._stream = stream
         self._page_size = page_size
         self._log = outbox.dialect.log
         self.name = f"outbox {outbox.dialect.name}"
 
+    def prepare(self, memory: Memory, *, manage: bool) -> bool:
+        """See to it that every change is logged from now on. Blocks.
+
+        Args:
+            memory: what the reader remembers.
+            manage: make what is missing.
+
+        Returns:
+            Whether changes of tables that were logged may be missing from the log.
+
+        Raises:
+            SourceUnavailable: somebody has been writing to a table for long.
+            SourceFatal: something is missing, and is not to be made or cannot be.
+        """
+        tables = tuple(self._tables.values())
+        complete = memory.is_new or self._is_as_it_was(memory)
+        if manage:
+            self._outbox.install(tables)
+        else:
+            self._outbox.require(tables)
+        if not memory.is_new:
+            self._remember(memory)
+        return complete
+
     def begin(self, connection: Connection, memory: Memory) -> None:
-        """Become the reader of the log. What is in it already is read like the rest."""
-        reader = self._outbox.dialect.reader
+        """Become the reader of the log. What is in it already is read like the rest.
+
+        A log has one reader: what one has read is gone for every other.
+        """
+        reader, stream = self._outbox.dialect.reader, uuid.uuid4().hex
         with self._outbox.writing(f"take the outbox {self._outbox.dialect.name}") as writing:
             writing.execute(delete(reader))
-            writing.execute(insert(reader).values(stream=self._stream))
-        memory.write(_STREAM, self._stream)
+            writing.execute(insert(reader).values(stream=stream))
+        memory.write(_STREAM, stream)
+        self._remember(memory)
 
-    def poll(self, connection: Connection, memory: Memory, position: int) -> Iterator[Change]:
+    def poll(self, connection: Connection, memory: Memory, poll: Poll) -> Iterator[Change]:
         """Give every change that is in the log and was not read yet.
 
         Raises:
             SourceFatal: another stream has taken the log, or triggers are not what they were.
         """
-        self._require(connection)
+        self._require(connection, memory)
         number = max((span.id for span in memory.spans()), default=0)
         for rows in self._pages(connection, memory):
             known = memory.rows([str(row.id) for row in rows])
@@ -78,7 +109,7 @@ class OutboxReader:
             if not new:
                 continue
             number += 1
-            page = Span(number, None, None, str(position))
+            page = Span(number, None, None, str(poll.position))
             memory.put_span(page)
             memory.learn(page, [(str(row.id), Known("", b"")) for row in new])
             last = self._last(memory)
@@ -137,11 +168,28 @@ class OutboxReader:
         text = memory.note(_LAST)
         return None if text is None else self._outbox.dialect.read_id(text)
 
-    def _require(self, connection: Connection) -> None:
+    def _is_as_it_was(self, memory: Memory) -> bool:
+        with self._outbox.reading() as connection:
+            if not self._outbox.is_there(connection):
+                return False
+            installed = self._outbox.dialect.installed(connection)
+        remembered = {table: memory.note(f"{_TRIGGERS}{table}") for table in self._tables}
+        return all(
+            note is None or note == _digest(installed.get(table, {}))
+            for table, note in remembered.items()
+        )
+
+    def _remember(self, memory: Memory) -> None:
+        """Note down what the triggers are: a table without a note was not logged before."""
+        with self._outbox.reading() as connection:
+            installed = self._outbox.dialect.installed(connection)
+        for table in self._tables:
+            memory.write(f"{_TRIGGERS}{table}", _digest(installed.get(table, {})))
+
+    def _require(self, connection: Connection, memory: Memory) -> None:
         name = self._outbox.dialect.name
-        if connection.execute(select(self._outbox.dialect.reader)).scalars().all() != [
-            self._stream
-        ]:
+        reader = select(self._outbox.dialect.reader)
+        if connection.execute(reader).scalars().all() != [memory.note(_STREAM)]:
             raise SourceFatal(
                 f"the outbox {name} is read by another deployment, or by another state file of "
                 "this one; give each deployment an outbox of its own ([source] outbox)"
@@ -174,6 +222,11 @@ class OutboxReader:
             for name in sorted(table.routing)
             if name in values
         }
+
+
+def _digest(triggers: Triggers) -> str:
+    spelled = json.dumps(dict(triggers), sort_keys=True)
+    return blake2b(spelled.encode(), digest_size=16).hexdigest()
 
 
 def _raw(value: Any) -> Any:

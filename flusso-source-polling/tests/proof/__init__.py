@@ -1,0 +1,1 @@
+"""Nothing is lost: the schedules that lose changes elsewhere, and random ones."""

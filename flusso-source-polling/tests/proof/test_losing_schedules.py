@@ -1,0 +1,150 @@
+"""The schedules in which polling loses changes elsewhere, one by one, in each mode of following.
+
+Each one names the mistake that it catches. The mode `comparison` reads whole tables; `cursor` and
+`xmin` read what is behind a cursor, and compare the keys now and then; `outbox` reads what
+triggers have written down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from .world import MODES, World, clock
+
+DATABASES = {
+    "sqlite": ("comparison", "cursor", "outbox"),
+    "postgres": ("comparison", "cursor", "xmin", "outbox"),
+}
+
+
+def cases() -> Iterator[object]:
+    """Each database in each mode that it has."""
+    for database, modes in DATABASES.items():
+        marks = [] if database == "sqlite" else [pytest.mark.integration]
+        for mode in modes:
+            yield pytest.param((database, mode), id=f"{database}-{mode}", marks=marks)
+
+
+@pytest.fixture(params=cases())
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """A world whose index is filled and that nothing follows any more."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    database, mode = request.param
+    assert mode in MODES
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'world.db'}"
+    else:
+        url = request.getfixturevalue(f"{database}_database")
+        if database == "postgres":
+            named = make_url(url).set(drivername="postgresql+psycopg")
+            url = named.render_as_string(hide_password=False)
+    with contextlib.closing(World(url, tmp_path, mode)) as found:
+        yield found
+
+
+async def test_late_commit(world: World) -> None:
+    """A row that commits after a row with a later time was read: `> last` never sees it."""
+    async with world.running():
+        early = clock(-2)
+        if world.database == "sqlite":  # it has one writer at a time: the other one comes first
+            world.parent(2, "prompt", clock())
+            await world.right()
+            world.parent(1, "late", early)
+        else:
+            late = world.connect()
+            world.write("BEGIN", late)
+            world.parent(1, "late", early, late)
+            world.parent(2, "prompt", clock())
+            await world.right()
+            world.parent(3, "prompt too", clock())
+            await world.right()
+            world.write("COMMIT", late)
+        await world.right()
+
+
+async def test_equal_times_across_a_page(world: World) -> None:
+    """More rows of one time than a page has: `>` skips those behind it, `>=` never goes on."""
+    async with world.running():
+        pass
+    at = clock()
+    values = ", ".join(f"({key}, 'p{key}', '{at}')" for key in range(1, 9))
+    world.write(f"INSERT INTO parents VALUES {values}")
+    async with world.running():
+        world.parent(0, "below all of them", at)
+        await world.right()
+        world.parent(9, "above all of them", at)
+        await world.right()
+        world.write(f"UPDATE parents SET name = 'again', changed = '{at}' WHERE id = 4")
+        await world.right()
+
+
+async def test_delete_between_polls(world: World) -> None:
+    """A row that is not there any more has no time: only what is known of it tells."""
+    for key in range(1, 9):
+        world.parent(key, f"p{key}", clock())
+        world.child(key, key, f"c{key}", clock())
+    async with world.running():
+        pass
+    world.write("DELETE FROM parents WHERE id IN (1, 4, 8)")
+    world.write("DELETE FROM children WHERE id IN (1, 2, 7)")
+    async with world.running():
+        world.write("DELETE FROM children")
+        await world.right()
+        world.write("DELETE FROM parents")
+        await world.right()
+
+
+async def test_delete_and_insert_again(world: World) -> None:
+    """The key is there before and after, with another row, perhaps one that is older."""
+    for key in range(1, 6):
+        world.parent(key, f"p{key}", clock())
+        world.child(key, key, f"c{key}", clock())
+    async with world.running():
+        pass
+    world.write("DELETE FROM parents WHERE id = 2")
+    world.parent(2, "another", clock())
+    world.write("DELETE FROM children WHERE id IN (3, 4)")
+    world.child(3, 1, "moved by it", clock())
+    world.child(4, 4, "older", clock(-3))
+    async with world.running():
+        pass
+
+
+async def test_moved_foreign_key(world: World) -> None:
+    """The new parent is in the row; the old one is nowhere but in what is known (C3)."""
+    for key in range(1, 6):
+        world.parent(key, f"p{key}", clock())
+        world.child(key, key, f"c{key}", clock())
+    async with world.running():
+        pass
+    world.write(f"UPDATE children SET parent = 5, changed = '{clock()}' WHERE id = 1")
+    world.write(f"UPDATE children SET parent = NULL, changed = '{clock()}' WHERE id = 2")
+    world.write(f"UPDATE children SET id = 30, changed = '{clock()}' WHERE id = 3")
+    world.write(f"UPDATE parents SET id = 40, changed = '{clock()}' WHERE id = 4")
+    async with world.running():
+        # Back and forth, so that the parents are what they were but for the last step.
+        for parent in (2, 3, 2):
+            world.write(
+                f"UPDATE children SET parent = {parent}, changed = '{clock()}' WHERE id = 1"
+            )
+        await world.right()
+
+
+async def test_clock_step(world: World) -> None:
+    """The clock goes back: what is written then is older than all that was read before."""
+    world.parent(1, "one", clock())
+    world.child(1, 1, "one", clock())
+    async with world.running():
+        world.parent(2, "ahead", clock(3))
+        await world.right()
+        world.parent(3, "back", clock(-3))
+        world.write(f"UPDATE parents SET name = 'back', changed = '{clock(-3)}' WHERE id = 1")
+        world.write(f"UPDATE children SET label = 'back', changed = '{clock(-3)}' WHERE id = 1")
+        await world.right()
