@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from sqlalchemy import func, select
+
 from flusso_core.model import Change, Operation, RowImage, TableName
 from flusso_source_polling.catalogue import reflect
 from flusso_source_polling.database import Database
@@ -77,10 +79,8 @@ class Bench:
     def entries(self) -> int:
         """How many entries the log has."""
         with self.database.connect() as connection:
-            count = connection.exec_driver_sql(
-                f'SELECT count(*) FROM "{self.outbox.dialect.name.name}"'
-            )
-            return int(count.scalar_one())
+            count = select(func.count()).select_from(self.outbox.dialect.log)
+            return connection.execute(count).scalar_one()
 
     def amiss(self) -> list[str]:
         """What is amiss with the triggers."""

@@ -19,6 +19,7 @@ from .world import MODES, World, clock
 DATABASES = {
     "sqlite": ("comparison", "cursor", "outbox"),
     "postgres": ("comparison", "cursor", "xmin", "outbox"),
+    "mariadb": ("comparison", "cursor", "outbox"),
 }
 
 

@@ -37,10 +37,12 @@ WAYS = {
         ("comparison", "xmin"),
         ("cursor", "comparison"),
     ),
+    "mariadb": (("cursor", "outbox"), ("outbox", "comparison"), ("comparison", "cursor")),
 }
 DATABASES = [
     "sqlite",
     pytest.param("postgres", marks=pytest.mark.integration),
+    pytest.param("mariadb", marks=pytest.mark.integration),
 ]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, inspect
 from flusso_core.errors import ConfigError, SourceFatal
 from flusso_core.model import Finding, Removal, Severity, TableName
 from flusso_source_polling.database import Database
+from flusso_source_polling.outbox.mariadb import MariaDBOutbox
 from flusso_source_polling.outbox.model import LONGEST_NAME, Logged, OutboxDialect, Wanted
 from flusso_source_polling.outbox.postgres import PostgresOutbox
 from flusso_source_polling.outbox.sqlite import SqliteOutbox
@@ -217,6 +218,7 @@ def outbox_dialect(database: Database, name: TableName) -> OutboxDialect:
     kinds: dict[str, type[OutboxDialect]] = {
         "sqlite": SqliteOutbox,
         "postgresql": PostgresOutbox,
+        "mariadb": MariaDBOutbox,
     }
     return kinds[database.dialect.name](name)
 

@@ -1,0 +1,264 @@
+"""Triggers of MariaDB, and the reader over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from flusso_core.errors import SourceUnavailable
+from flusso_core.model import Operation, Severity
+
+from .application import Application
+from .bench import Bench
+
+pytestmark = pytest.mark.integration
+
+UPSERT, DELETE = Operation.UPSERT, Operation.DELETE
+
+TABLES = """
+CREATE TABLE authors (id bigint AUTO_INCREMENT PRIMARY KEY, name text);
+CREATE TABLE books (
+    id bigint PRIMARY KEY, author bigint REFERENCES authors (id) ON DELETE CASCADE, title text
+);
+CREATE TABLE events (
+    at timestamp(6), kind uuid, size decimal(9, 2), word varchar(40),
+    PRIMARY KEY (at, kind)
+);
+"""
+LOGGED = {
+    "authors": {"id"},
+    "books": {"id", "author"},
+    "events": {"at", "kind", "size", "word"},
+}
+
+Connect = Callable[[], Application]
+
+
+@pytest.fixture
+def connect(mariadb_database: str) -> Iterator[Connect]:
+    """Connections of the application."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(Application(mariadb_database))
+
+
+@pytest.fixture
+def application(connect: Connect) -> Application:
+    found = connect()
+    for statement in TABLES.split(";\n"):
+        if statement.strip():
+            found.execute(statement)
+    return found
+
+
+@pytest.fixture
+def bench(application: Application, mariadb_database: str) -> Bench:
+    found = Bench(mariadb_database, LOGGED)
+    found.begin()
+    return found
+
+
+def test_each_change_is_told_with_old_and_new_columns(
+    bench: Bench, application: Application
+) -> None:
+    """C1, C2, C3: in order, a moved foreign key, a changed key, and what REPLACE removes."""
+    application.execute("INSERT INTO authors (id) VALUES (7), (8)")
+    application.execute("INSERT INTO books VALUES (1, 7, 'a')")
+    application.execute("UPDATE books SET author = 8")
+    application.execute("UPDATE books SET id = 2")
+    application.execute("REPLACE INTO books VALUES (2, 7, 'b')")
+    application.execute(
+        "INSERT INTO books VALUES (2, 7, 'c') ON DUPLICATE KEY UPDATE author = NULL"
+    )
+    application.execute("DELETE FROM books")
+    steps = [
+        {"id": "1", "author": "7"},
+        {"id": "1", "author": "8"},
+        {"id": "2", "author": "8"},
+        {"id": "2", "author": "7"},
+        {"id": "2", "author": None},
+    ]
+    assert bench.poll()[2:] == [
+        ("books", UPSERT, None, steps[0]),
+        ("books", UPSERT, steps[0], steps[1]),
+        ("books", UPSERT, steps[1], steps[2]),
+        ("books", DELETE, steps[2], None),
+        ("books", UPSERT, None, steps[3]),
+        ("books", UPSERT, steps[3], steps[4]),
+        ("books", DELETE, steps[4], None),
+    ]
+    assert bench.poll() == []
+
+
+def test_an_entry_that_commits_late_is_told(bench: Bench, connect: Connect) -> None:
+    """Its id is lower than one that was read, and removed, long before."""
+    late, other = connect(), connect()
+    with late.transaction():
+        late.execute("INSERT INTO authors VALUES (1, NULL)")
+        other.execute("INSERT INTO authors VALUES (2, NULL)")
+        assert bench.poll() == [("authors", UPSERT, None, {"id": "2"})]
+        other.execute("INSERT INTO authors VALUES (3, NULL)")
+        bench.confirm()
+        assert bench.poll() == [("authors", UPSERT, None, {"id": "3"})]
+    assert bench.poll() == [("authors", UPSERT, None, {"id": "1"})]
+    assert bench.poll() == []
+    bench.confirm()
+    assert bench.entries() == 0
+
+
+def test_values_are_spelled_alike_whatever_the_session_says(
+    bench: Bench, application: Application
+) -> None:
+    """V2, V6."""
+    application.execute("SET time_zone = '+09:00', sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'")
+    application.execute(
+        "INSERT INTO events VALUES ('2024-02-03 04:05:06.7', "
+        "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 1.5, 'a\"b\\c''😀')"
+    )
+    with bench.database.connect() as connection:
+        row = connection.exec_driver_sql("SELECT CAST(at AS CHAR) FROM events").scalar_one()
+    assert row == "2024-02-02 19:05:06.700000"
+    told = {
+        "at": "2024-02-02 19:05:06.7",
+        "kind": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "size": "1.50",
+        "word": "a\"b\\c'😀",
+    }
+    assert bench.poll() == [("events", UPSERT, None, told)]
+
+
+NAMES = ['odd "quoted"', "it's", "per%cent %s", "{braces}", "co:lon", "back\\slash", "ünï", "order"]
+
+
+def test_any_identifier_is_quoted(application: Application, mariadb_database: str) -> None:
+    """V1: as a table, a key, a column and the outbox itself."""
+    for place, name in enumerate(NAMES):
+        quoted = application.quoting.name(name)
+        application.execute(f"CREATE TABLE {quoted} ({quoted} varchar(9) PRIMARY KEY, fk int)")
+        bench = Bench(mariadb_database, {name: {name, "fk"}}, name=f"log {place} {name}")
+        bench.begin()
+        application.execute(f"INSERT INTO {quoted} VALUES ('k', 1)")
+        assert bench.poll() == [(name, UPSERT, None, {name: "k", "fk": "1"})]
+        assert bench.amiss() == []
+        assert len(bench.outbox.teardown(dry_run=False)) == 4
+
+
+def test_whoever_may_write_to_the_table_needs_nothing_else(
+    bench: Bench, application: Application, mariadb_database: str
+) -> None:
+    database = bench.database.url.database
+    application.execute("CREATE USER app@localhost, app@'127.0.0.1' IDENTIFIED BY 'app'")
+    try:
+        for host in ("localhost", "127.0.0.1"):
+            application.execute(f"GRANT INSERT, SELECT ON {database}.books TO app@'{host}'")
+        url = bench.database.url.set(username="app", password="app")
+        with Application(url.render_as_string(hide_password=False)) as app:
+            app.execute("INSERT INTO books VALUES (1, NULL, 'a')")
+            with pytest.raises(Exception, match="denied"):
+                app.execute("SELECT * FROM flusso_outbox")
+    finally:
+        application.execute("DROP USER app@localhost, app@'127.0.0.1'")
+    assert bench.poll() == [("books", UPSERT, None, {"id": "1", "author": None})]
+
+
+def test_triggers_leave_the_application_its_own_numbers(
+    bench: Bench, application: Application
+) -> None:
+    """What it asks about its own statement is not about the outbox's."""
+    for _ in range(3):
+        application.execute("INSERT INTO books (id) VALUES (floor(rand() * 1e15))")
+    cursor = application.execute("INSERT INTO authors (name) VALUES ('a'), ('b')")
+    assert (cursor.lastrowid, cursor.rowcount) == (1, 2)
+    assert application.one("SELECT last_insert_id()") == 1
+
+
+def test_triggers_wait_for_whoever_is_writing_and_not_for_long(
+    application: Application, connect: Connect, mariadb_database: str
+) -> None:
+    """H1: what was written before is committed when they are made."""
+    bench = Bench(mariadb_database, LOGGED)
+    writer = connect()
+    with writer.transaction():
+        writer.execute("INSERT INTO books VALUES (1, NULL, NULL)")
+        with pytest.raises(SourceUnavailable, match=r"triggers of table public\.books"):
+            bench.begin()
+        application.execute("INSERT INTO books VALUES (2, NULL, NULL)")
+    bench.begin()
+    assert bench.amiss() == []
+    application.execute("INSERT INTO books VALUES (3, NULL, NULL)")
+    assert [one[3] for one in bench.poll()] == [{"id": "3", "author": None}]
+
+
+def test_reading_and_removing_keep_nobody_from_writing(bench: Bench, connect: Connect) -> None:
+    """The reader removes entries while another transaction has written some and goes on."""
+    one, other = connect(), connect()
+    one.execute("INSERT INTO authors VALUES (1, NULL), (2, NULL)")
+    bench.poll()
+    other.execute("SET SESSION innodb_lock_wait_timeout = 1")
+    with one.transaction():
+        one.execute("INSERT INTO authors VALUES (3, NULL)")
+        bench.confirm()
+        other.execute("INSERT INTO authors VALUES (4, NULL)")
+        assert bench.poll() == [("authors", UPSERT, None, {"id": "4"})]
+    assert bench.poll() == [("authors", UPSERT, None, {"id": "3"})]
+
+
+def test_other_columns_rewrite_the_triggers_and_nobody_is_disturbed_otherwise(
+    bench: Bench, application: Application, connect: Connect, mariadb_database: str
+) -> None:
+    other = connect()
+    with other.transaction():
+        other.execute("INSERT INTO books VALUES (1, NULL, NULL)")
+        assert bench.outbox.install(bench.tables) == []  # or it would wait
+    more = Bench(mariadb_database, {"books": {"id", "author", "title"}})
+    (amiss,) = more.amiss()
+    assert amiss.startswith("books: outdated")
+    more.begin()
+    assert more.amiss() == []
+    application.execute("INSERT INTO books VALUES (2, NULL, 't')")
+    application.execute("INSERT INTO authors VALUES (1, NULL)")  # logged no more
+    assert more.poll()[1:] == [("books", UPSERT, None, {"id": "2", "author": None, "title": "t"})]
+
+
+def test_check_gives_the_sql_that_makes_it_and_says_what_fires_no_trigger(
+    application: Application, mariadb_database: str
+) -> None:
+    bench = Bench(mariadb_database, LOGGED)
+    found = list(bench.outbox.check(bench.tables, manage=False))
+    for one in found:
+        if one.severity is Severity.ERROR:
+            for statement in (one.cure or "").split(";\n"):
+                if statement:
+                    application.execute(statement)
+    left = list(bench.outbox.check(bench.tables, manage=False))
+    assert {one.severity for one in left} == {Severity.WARNING}
+    assert [one.subject for one in left if "cascade" in one.message] == ["table public.books"]
+    assert len([one for one in left if "TRUNCATE" in one.message]) == 3
+    assert bench.outbox.install(bench.tables) == []
+
+
+def test_what_fires_no_trigger_is_what_check_says(bench: Bench, application: Application) -> None:
+    """If a later version fires them, the findings have to go."""
+    application.execute("INSERT INTO authors VALUES (1, NULL), (2, NULL)")
+    application.execute("INSERT INTO books VALUES (1, 1, NULL)")
+    bench.poll()
+    application.execute("DELETE FROM authors WHERE id = 1")
+    assert bench.poll() == [("authors", DELETE, {"id": "1"}, None)]
+    assert application.one("SELECT count(*) FROM books") == 0
+    application.execute("TRUNCATE books")
+    assert bench.poll() == []
+
+
+def test_teardown_leaves_nothing(bench: Bench, application: Application) -> None:
+    dry = bench.outbox.teardown(dry_run=True)
+    assert bench.amiss() == []
+    assert bench.outbox.teardown(dry_run=False) == dry
+    for what in (
+        "triggers WHERE trigger_schema",
+        "tables WHERE table_name <> 'x' AND table_schema",
+    ):
+        names = "trigger_name" if what.startswith("trig") else "table_name"
+        query = f"SELECT count(*) FROM information_schema.{what} = database()"
+        assert application.one(f"{query} AND {names} LIKE 'flusso%'") == 0
+    application.execute("INSERT INTO authors VALUES (1, NULL)")
