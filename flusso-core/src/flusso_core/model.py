@@ -450,10 +450,13 @@ class FlushReport:
 
 
 class Severity(StrEnum):
-    """How bad a `Finding` is: an error stops the run, a warning does not."""
+    """How bad a `Finding` is: an error stops the run, a warning does not, and info is good to
+    know.
+    """
 
     ERROR = "error"
     WARNING = "warning"
+    INFO = "info"
 
 
 @dataclass(frozen=True, slots=True)

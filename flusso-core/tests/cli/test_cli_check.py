@@ -124,6 +124,7 @@ def test_findings_are_grouped_by_server_index_and_table() -> None:
         finding(table, "slow"),
         finding("index 'orders' (orders.schema.yml)", "odd"),
         finding("db:5432", "old"),
+        finding(table, "seen within 5 s", Severity.INFO),
         finding(table, "unreadable", Severity.ERROR),
         finding("index 'users' (users.schema.yml)", "odd"),
         finding(table, "slow"),
@@ -135,6 +136,10 @@ def test_findings_are_grouped_by_server_index_and_table() -> None:
         ("index 'orders'", ("orders",)),
         (table, ("users", "orders")),
     ]
-    assert [each.message for each in groups[-1].findings] == ["unreadable", "slow"]
+    assert [each.message for each in groups[-1].findings] == [
+        "unreadable",
+        "slow",
+        "seen within 5 s",
+    ]
     assert summary(groups) == "1 error, 4 warnings"
     assert summary([Group("x", (), ())]) == "everything is in order"

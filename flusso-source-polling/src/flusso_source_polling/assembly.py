@@ -16,6 +16,7 @@ from flusso_source_polling.outbox.install import Outbox
 from flusso_source_polling.outbox.model import Logged
 from flusso_source_polling.outbox.reader import OutboxReader
 from flusso_source_polling.picture import Lens, Watch
+from flusso_source_polling.promises import Followed
 from flusso_source_polling.readers import Comparison, Following, Reader, Window
 from flusso_source_polling.state import StateFile
 from flusso_source_polling.witness import witness_of
@@ -115,18 +116,31 @@ class Assembly:
         )
         return Lens(watch, self._dialect, self._witness, cursor)
 
+    def followed(self) -> list[Followed]:
+        """How each table is followed."""
+        return [self._followed(watch) for watch in self._watches]
+
+    def _followed(self, watch: Watch) -> Followed:
+        options = self._of(watch)
+        lag = self._witness.lag if options.lag is None else options.lag
+        deletes = options.deletes or Deletes.DIFF
+        every = options.diff_interval or self._options.diff_interval
+        return Followed(
+            watch=watch,
+            lens=self._lens(watch),
+            following=Following(lag, every if deletes is Deletes.DIFF else None),
+            deletes=deletes,
+            within=max(self._options.interval, self._options.max_interval),
+            knows_transactions=self._witness.knows_transactions,
+        )
+
     def _reader(self, watch: Watch) -> Reader:
-        options, size = self._of(watch), self._options.page_size
-        lens = self._lens(watch)
+        followed, size = self._followed(watch), self._options.page_size
+        lens = followed.lens
         comparison = Comparison(watch, lens, size, snapshot=self.holds_snapshot)
         if lens.cursor is None:
             return comparison
-        lag = self._witness.lag if options.lag is None else options.lag
-        every: float | None = options.diff_interval or self._options.diff_interval
-        if options.deletes in (Deletes.TOMBSTONE, Deletes.NONE):
-            every = None
-        following = Following(lag, every)
-        return Window(watch, lens, lens.cursor, comparison, self.horizon, following, size)
+        return Window(watch, lens, lens.cursor, comparison, self.horizon, followed.following, size)
 
     def _is_logged(self, watch: Watch) -> bool:
         return self._of(watch).deletes is Deletes.OUTBOX

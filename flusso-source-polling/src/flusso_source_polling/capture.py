@@ -14,7 +14,7 @@ from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, PutBatch
 from flusso_core.model import ChangeBatch, Finding, Position, StreamIdentity
 from flusso_source_polling.database import Database
-from flusso_source_polling.findings import find_obstacle
+from flusso_source_polling.findings import look_over
 from flusso_source_polling.options import PollingOptions
 from flusso_source_polling.pace import Interval
 from flusso_source_polling.poller import Polled, Poller
@@ -145,8 +145,11 @@ class PollingCapture(ChangeCapture):
         return self._state.pending
 
     async def check(self) -> Sequence[Finding]:
-        """What keeps the database from being polled; works without `open`."""
-        return await asyncio.to_thread(find_obstacle, Database(self._options.url()))
+        """What polls will see of each table, what they cannot, and what is missing; works without
+        `open`.
+        """
+        database = Database(self._options.url())
+        return await asyncio.to_thread(look_over, database, self._schemas, self._options)
 
     # Delivering
 

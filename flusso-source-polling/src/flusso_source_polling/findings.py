@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from flusso_core.errors import ConfigError, SourceFatal, SourceUnavailable
 from flusso_core.model import Finding, KeyRange, Severity
 from flusso_core.schema.model import IndexSchema
+from flusso_source_polling.assembly import Assembly
 from flusso_source_polling.catalogue import reflect, table_names
 from flusso_source_polling.database import Database
-from flusso_source_polling.indexes import compile_index
+from flusso_source_polling.indexes import compile_index, watches
+from flusso_source_polling.options import PollingOptions
+from flusso_source_polling.promises import promises
 
 
 def find(database: Database, schemas: Sequence[IndexSchema]) -> list[Finding]:
@@ -21,12 +24,35 @@ def find(database: Database, schemas: Sequence[IndexSchema]) -> list[Finding]:
 
 
 def find_obstacle(database: Database) -> list[Finding]:
-    """What keeps the database from being polled. Blocks."""
+    """What keeps a snapshot of the database from being held. Blocks."""
     with database.connect() as connection, database.errors("look at the database"):
         obstacle = database.dialect.obstacle(connection)
     if obstacle is None:
         return []
     return [Finding(Severity.ERROR, f"database {database.name}", *obstacle)]
+
+
+def look_over(
+    database: Database, schemas: Sequence[IndexSchema], options: PollingOptions
+) -> list[Finding]:
+    """What keeps the database from being polled, and what polls will see of each table. Blocks.
+
+    A table that is missing is the builder's to tell.
+    """
+    with database.connect() as connection, database.errors("read the catalogue"):
+        names = table_names(schemas)
+        tables = reflect(connection, database.dialect, names)
+        if any(name not in tables for name in names):
+            return find_obstacle(database)
+        try:
+            watched = watches(schemas, tables, database.dialect)
+            assembly = Assembly(watched, options, database.dialect)
+        except (SourceFatal, ConfigError) as error:
+            return [Finding(Severity.ERROR, f"database {database.name}", str(error))]
+        found = find_obstacle(database) if assembly.holds_snapshot else []
+        for followed in assembly.followed():
+            found += promises(connection, followed)
+    return found
 
 
 def _schema(database: Database, schema: IndexSchema) -> Iterator[Finding]:

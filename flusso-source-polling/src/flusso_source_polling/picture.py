@@ -126,6 +126,21 @@ class Lens:
         self._told = self._routed + len(followed)
 
     @property
+    def marked(self) -> bool:
+        """Whether the database marks each version of a row."""
+        return self._marked
+
+    @property
+    def hashes(self) -> bool:
+        """Whether the database hashes spans of keys."""
+        return self._digest is not None
+
+    @property
+    def reads_contents(self) -> bool:
+        """Whether a pass over the keys compares what rows hold."""
+        return not self._marked and self._digest is None
+
+    @property
     def sees_every_change(self) -> bool:
         """Whether a row that changes and changes back is told from one that did not."""
         return self._marked or self.cursor is not None

@@ -41,7 +41,7 @@ class CheckArguments(DeploymentArguments):
 @click.command(
     epilog=(
         "\b\nJSON: {version: 1, ok,\n"
-        "       findings: [{severity: error | warning, subject, indexes, message,\n"
+        "       findings: [{severity: error | warning | info, subject, indexes, message,\n"
         "                   cure or null}]}"
     )
 )

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from flusso_core.model import JsonValue
     from flusso_core.schema.model import IndexSchema
 
-COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+_SEVERITIES = tuple(Severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def grouped(findings: Iterable[Finding], schemas: Sequence[IndexSchema]) -> list
         Group(
             subject,
             places.indexes(subject),
-            tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR)),
+            tuple(sorted(found, key=lambda finding: _SEVERITIES.index(finding.severity))),
         )
         for subject, found in by_subject.items()
     ]
@@ -129,6 +130,6 @@ def summary(groups: Sequence[Group]) -> str:
     told = [
         f"{count} {severity.value}{'' if count == 1 else 's'}"
         for severity, count in counts.items()
-        if count
+        if count and severity is not Severity.INFO
     ]
     return ", ".join(told) or "everything is in order"
