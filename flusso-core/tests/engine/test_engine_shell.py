@@ -498,6 +498,34 @@ def test_the_record_is_stored_before_the_first_page_is_written() -> None:
     virtual(main)
 
 
+class PagesAfterTheirCursors(MemoryBuilder):
+    """Looks whether the destination knows the cursor after which the next page is read."""
+
+    def __init__(self, database: MemoryDatabase, destination: MemoryDestination) -> None:
+        super().__init__(database, chunk=3)
+        self._destination = destination
+        self.known: list[bool] = []
+
+    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+        if after is not None:
+            ranges = self._destination.records[index].current.ranges
+            self.known.append((span, after) in [(one.range, one.cursor) for one in ranges])
+        return await super().page(index, span, after, limit)
+
+
+def test_a_page_is_read_when_the_cursor_before_it_is_durable() -> None:
+    """H4: whatever dies repeats a page of each range at most."""
+
+    async def main() -> None:
+        database, destination = filled(200), MemoryDestination()
+        builder = PagesAfterTheirCursors(database, destination)
+        await make(database, MemorySink(destination), builder=builder).run(backfill_only=True)
+        assert len(builder.known) > 30
+        assert all(builder.known)
+
+    virtual(main)
+
+
 def test_nothing_is_confirmed_that_no_record_says() -> None:
     """H8: while records cannot be stored, the documents land and the source is told nothing."""
 

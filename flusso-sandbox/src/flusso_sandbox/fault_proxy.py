@@ -71,6 +71,8 @@ class FaultProxy:
     Attributes:
         choose: says what happens to a request; may be replaced at any time. It is called on the
             proxy's thread.
+        handed_on: told of each request with its body just before the server gets it; may be
+            replaced, and is called on the proxy's thread.
         happened: how often each outcome has happened.
     """
 
@@ -83,6 +85,7 @@ class FaultProxy:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.choose: Callable[[web.Request], Outcome] = lambda _request: None
+        self.handed_on: Callable[[web.Request, bytes], None] = lambda _request, _body: None
         self.happened: Counter[Outcome] = Counter()
         self._target = target.rstrip("/")
         self._late_seconds = late_seconds
@@ -224,6 +227,7 @@ class FaultProxy:
             if name.lower() not in _NOT_HANDED_ON
         }
         url = f"{self._target}{request.rel_url}"
+        self.handed_on(request, body)
         async with client.request(request.method, url, data=body, headers=headers) as response:
             answer = await response.read()
             kept = {

@@ -178,6 +178,7 @@ class Lane:
             payments=self._payments,
             admission=self._admission,
             progressed=self._progressed,
+            stored=self._records.stored,
             retrier=self._retrier,
             readers=settings.backfill_workers,
             observer=self._observer,

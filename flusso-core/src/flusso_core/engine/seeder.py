@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -46,6 +46,7 @@ class Seeder:
         payments: tells when a page has landed.
         admission: what waits for a flight is bounded.
         progressed: called whenever the ledger has changed.
+        stored: returns when the destination knows how far the pages that have landed go.
         retrier: how failures that pass are tried again.
         readers: pages read at once.
         observer: hears of the progress of seeds.
@@ -61,6 +62,7 @@ class Seeder:
         payments: Payments,
         admission: Admission,
         progressed: Callable[[], None],
+        stored: Callable[[], Awaitable[None]],
         retrier: Retrier,
         readers: int,
         observer: Observer,
@@ -72,6 +74,7 @@ class Seeder:
         self._payments = payments
         self._admission = admission
         self._progressed = progressed
+        self._stored = stored
         self._retrier = retrier
         self._readers = readers
         self._observer = observer
@@ -177,9 +180,10 @@ class Seeder:
         await landed
 
     async def _page(self, series: Series, progress: Progress, number: int) -> int | None:
-        """Read the range's next page and have it land.
+        """Read the range's next page, have it land, and have the destination know that it has.
 
-        Returns how many documents it had; `None`: it must be read again.
+        So a run that dies repeats one page of each range at most. Returns how many documents the
+        page had; `None`: it must be read again.
         """
         async with self._held:
             if self._draining:
@@ -188,6 +192,7 @@ class Seeder:
         if page is None:
             return None
         await page.landed
+        await self._stored()
         return page.documents
 
     async def _read_and_write(
