@@ -46,12 +46,13 @@ def look_over(
             return find_obstacle(database)
         try:
             watched = watches(schemas, tables, database.dialect)
-            assembly = Assembly(watched, options, database.dialect)
+            assembly = Assembly(watched, options, database)
         except (SourceFatal, ConfigError) as error:
             return [Finding(Severity.ERROR, f"database {database.name}", str(error))]
         found = find_obstacle(database) if assembly.holds_snapshot else []
         for followed in assembly.followed():
             found += promises(connection, followed)
+        found += assembly.check()
     return found
 
 
