@@ -89,6 +89,9 @@ class ChangeCapture(Edge):
     The engine calls, in this order: `provision`; where there are older schemas, `cover`, and
     `provision` once more if it covers any; `identity` and `confirmed`; then `live` in a task of
     its own, with `confirm`, `wait_visible` and `lag` beside it at any time.
+
+    A comparison of a source with a destination asks `identity` and `head` alone, beside a run in
+    another process. A capture that cannot tell unless it is provisioned raises `SourceFatal`.
     """
 
     async def cover(self, older: Sequence[str]) -> Collection[str]:

@@ -46,6 +46,8 @@ from flusso_core.plugins import (
 
 if TYPE_CHECKING:
     from flusso_core.engine import Engine
+    from flusso_core.engine.retry import Retrier
+    from flusso_core.verify import Verifier
 
 WORKERS = 2
 """Readers of a backfill, and of live changes, where the source has no such option."""
@@ -192,6 +194,45 @@ class Plan:
             backfill_workers=self._workers("backfill_workers"),
             build_workers=self._workers("build_workers"),
             skip_backfill=self.skip_backfill,
+        )
+
+    def make_verifier(
+        self,
+        capture: ChangeCapture,
+        builder: DocumentBuilder,
+        sink: Sink,
+        index: str,
+        *,
+        name: str,
+        retrier: Retrier,
+        patience: float,
+    ) -> Verifier:
+        """What compares an index of the sink of that name with the source, over open edges.
+
+        Args:
+            capture: knows where the source's stream ends.
+            builder: reads the source.
+            sink: the destination.
+            index: the logical name.
+            name: of the sink.
+            retrier: how failures that pass are tried again.
+            patience: seconds for which the index may get no further.
+
+        Raises:
+            PluginError: a user hook cannot be used.
+        """
+        from flusso_core.verify import Verifier
+
+        return Verifier(
+            capture,
+            builder,
+            sink,
+            index,
+            name=name,
+            retrier=retrier,
+            transforms=_hooks(self.deployment).transforms,
+            readers=self._workers("backfill_workers"),
+            patience=patience,
         )
 
     def _sink_context(self, name: str) -> SinkContext[BaseModel]:

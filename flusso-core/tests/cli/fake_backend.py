@@ -51,6 +51,7 @@ from flusso_core.testing import (
 )
 
 DATABASE = MemoryDatabase()
+DESTINATION = MemoryDestination()
 SUBJECT = "table public.parents"
 
 
@@ -73,6 +74,8 @@ class SinkOptions(BaseModel):
     down: bool = False
     past: bool = False
     forgetful: bool = False
+    holds: str | None = Field(default=None, description="Documents by id, all that is served.")
+    behind: int = 0
 
 
 class PlainOptions(BaseModel):
@@ -101,7 +104,7 @@ class FakeCapture(MemoryCapture):
 
 class FakeSink(MemorySink):
     def __init__(self, context: SinkContext[SinkOptions]) -> None:
-        self._destination = MemoryDestination()
+        self._destination = DESTINATION
         super().__init__(self._destination)
         self._context = context
 
@@ -114,6 +117,8 @@ class FakeSink(MemorySink):
             raise SinkUnavailable("nobody listens at 127.0.0.1:1")
         if self._context.options.past:
             lay_out(self._destination)
+        if self._context.options.holds is not None and not self._destination.records:
+            fill(self._destination, self._context.options)
 
     async def generations(self, index: str) -> Sequence[Generation]:
         found = await super().generations(index)
@@ -170,6 +175,24 @@ def lay_out(destination: MemoryDestination) -> None:
         current=GenerationRecord(5, "newer", ranges=ranges),
         serving=GenerationRecord(4, "older", seeded=True),
         kept=(GenerationRecord(2, "older", seeded=True),),
+    )
+
+
+def fill(destination: MemoryDestination, options: SinkOptions) -> None:
+    """One generation, which is said to be right up to so many commits before the last one."""
+    head = DATABASE.head - options.behind
+    destination.generations["parents", 1] = {}
+    destination.schemas["parents", 1] = "00000000"
+    destination.made["parents", 1] = ""
+    destination.serving["parents"] = 1
+    for key, document in json.loads(options.holds or "").items():
+        identity = DocumentId("parents", 1, (key,))
+        destination.apply(Document(identity, json.dumps(document).encode(), 1))
+    destination.records["parents"] = StateRecord(
+        "parents",
+        DATABASE.identity,
+        Position(head, str(head)),
+        GenerationRecord(1, "00000000", seeded=True),
     )
 
 

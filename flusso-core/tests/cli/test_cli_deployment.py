@@ -228,6 +228,8 @@ def test_plugins_are_shown_and_checked(place: Place) -> None:
         "down",
         "past",
         "forgetful",
+        "holds",
+        "behind",
     ]
 
 

@@ -16,6 +16,8 @@ from flusso_core.model import document_id_text
 if TYPE_CHECKING:
     from .conftest import Place
 
+FIELDS = ["name", "children", "owner", "grandchildren"]
+
 
 def test_the_first_documents_are_printed_and_nothing_is_written(place: Place) -> None:
     done = place.run("sample", "parents", "--rows", "2")
@@ -110,8 +112,10 @@ def test_the_mapping_needs_neither_source_nor_sink(place: Place) -> None:
         ["FIELD", "TYPE", "OPTIONS"],
         ["name", "keyword"],
         ["children", "keyword"],
+        ["owner", "keyword"],
+        ["grandchildren", "keyword"],
     ]
-    assert json.loads(definition) == {"fields": ["name", "children"], "prefix": ""}
+    assert json.loads(definition) == {"fields": FIELDS, "prefix": ""}
 
 
 def test_the_mapping_as_json_has_each_sinks_definition(place: Place) -> None:
@@ -123,7 +127,7 @@ def test_the_mapping_as_json_has_each_sinks_definition(place: Place) -> None:
     assert content["fields"][0] == {"path": "name", "type": "keyword", "options": {}}
     assert content["sinks"] == {
         "lines": {"type": "plain", "definition": None},
-        "out": {"type": "fake", "definition": {"fields": ["name", "children"], "prefix": ""}},
+        "out": {"type": "fake", "definition": {"fields": FIELDS, "prefix": ""}},
     }
     done = place.run("mapping", "parents", "--format", "json", "--sink", "lines")
     assert list(json.loads(done.stdout)["sinks"]) == ["lines"]

@@ -470,9 +470,9 @@ def test_what_serves_by_an_older_schema_is_compared_by_that_schema() -> None:
 
     async def main() -> None:
         world = World()
-        await world.fill(builder=MemoryBuilder(world.database, form="old"))
-        world.tamper("p003", b'{"name": "name 3", "children": ["c003"], "form": "new"}')
-        report = await world.verify(builder=MemoryBuilder(world.database, form="new"))
+        await world.fill(builder=MemoryBuilder(world.database, form="owner"))
+        world.tamper("p003", b'{"name": "name 3", "children": ["c003"], "form": "grandchildren"}')
+        report = await world.verify(builder=MemoryBuilder(world.database, form="grandchildren"))
         assert found(report) == {"p003": Kind.STALE}
 
     virtual(main)

@@ -218,7 +218,10 @@ class PollingCapture(ChangeCapture):
     @property
     def _running(self) -> Poller:
         if self._poller is None:
-            raise SourceFatal("the polling capture is not provisioned")
+            raise SourceFatal(
+                "the polling capture is not provisioned: only the run that polls knows where its "
+                "stream is"
+            )
         return self._poller
 
 

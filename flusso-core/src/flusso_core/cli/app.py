@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     ),
     "schema": LazyCommand("flusso_core.cli.schema", "Print the JSON Schemas of the file formats."),
     "teardown": LazyCommand("flusso_core.cli.teardown", "Remove from the source what runs made."),
+    "verify": LazyCommand("flusso_core.cli.verify", "Compare an index with the database."),
 }
 
 

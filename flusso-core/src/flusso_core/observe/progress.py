@@ -1,4 +1,4 @@
-"""Progress of a backfill: a bar on a terminal, a log line every few seconds elsewhere."""
+"""Progress through an index: a bar on a terminal, a log line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ INTERVAL = 5.0
 
 
 def progress_observer(
-    console: Console, *, environ: Mapping[str, str] | None = None, bars: bool = True
+    console: Console,
+    *,
+    environ: Mapping[str, str] | None = None,
+    bars: bool = True,
+    doing: str = "filling",
 ) -> Observer:
     """What shows progress best: bars where someone watches, log lines elsewhere and in CI.
 
@@ -32,11 +36,12 @@ def progress_observer(
         console: on stderr, the one that the log goes to.
         environ: where `CI` is looked up; the process's environment by default.
         bars: `False`: log lines even on a terminal.
+        doing: what goes on with an index, for log lines.
     """
     in_ci = (os.environ if environ is None else environ).get("CI", "") not in ("", "0", "false")
     if bars and console.is_terminal and not console.is_dumb_terminal and not in_ci:
         return ProgressBars(console)
-    return ProgressLines()
+    return ProgressLines(doing=doing)
 
 
 @dataclass(slots=True)
@@ -61,11 +66,17 @@ class ProgressLines(NoopObserver):
     Args:
         interval: seconds between two lines of one index.
         clock: seconds from some fixed moment.
+        doing: what goes on with an index.
     """
 
     def __init__(
-        self, interval: float = INTERVAL, clock: Callable[[], float] = time.monotonic
+        self,
+        interval: float = INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        doing: str = "filling",
     ) -> None:
+        self._doing = doing
         self._interval = interval
         self._clock = clock
         self._seeds: dict[tuple[str, str], _Seed] = {}
@@ -76,13 +87,13 @@ class ProgressLines(NoopObserver):
         seed = self._seeds.get((lane, index))
         if seed is None:
             self._seeds[lane, index] = _Seed(now, rows, rows, estimate, now)
-            logger.info("%s: filling index %s%s", lane, index, _about(estimate))
+            logger.info("%s: %s index %s%s", lane, self._doing, index, _about(estimate))
             return
         seed.rows = rows
         seed.estimate = estimate
         if now - seed.told >= self._interval:
             seed.told = now
-            logger.info("%s: filling index %s: %s", lane, index, _line(seed, now))
+            logger.info("%s: %s index %s: %s", lane, self._doing, index, _line(seed, now))
 
     def seeded(self, lane: str, index: str, rows: int, seconds: float) -> None:
         """Forget the index."""
