@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,6 +40,18 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
             message = f"not within {seconds:.0f} s: {what}"
             raise AssertionError(message)
         time.sleep(0.05)
+
+
+def control() -> dict[str, str]:
+    """Variables by which a run answers at an address of its own, and commands ask it there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return {
+        "FLUSSO_PUBLIC_ADDRESS": "127.0.0.1:0",
+        "FLUSSO_PRIVATE_ADDRESS": f"127.0.0.1:{port}",
+        "FLUSSO_ADMIN_USER": "ops",
+        "FLUSSO_ADMIN_PASSWORD": "of the tests",
+    }
 
 
 class Flusso:

@@ -15,7 +15,7 @@ from opensearchpy import OpenSearch, TransportError
 from flusso_sandbox.compare import exact_client
 from flusso_sandbox.endpoints import OpenSearchEndpoint
 
-from .shop_deployment import FLUSSO, Connection, Flusso, wait_until
+from .shop_deployment import FLUSSO, Connection, Flusso, control, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -44,6 +44,9 @@ fields:
     opensearch: ip
 """
 
+B = {"sink": "search", "id": "b"}
+NONE: dict[str, Any] = {"landed": [], "refused": [], "left": [], "absent": []}
+
 
 class Hosts:
     """A deployment that follows a table; its sink refuses addresses that are none."""
@@ -52,7 +55,11 @@ class Hosts:
         self._client = client
         self._folder = folder
         self._environment = environment
-        self.running = Flusso("run", folder=folder, environment=environment)
+        self.start()
+
+    def start(self) -> None:
+        """Follow the table, in a process of its own."""
+        self.running = Flusso("run", folder=self._folder, environment=self._environment)
 
     def flusso(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """What a command prints."""
@@ -65,6 +72,19 @@ class Hosts:
             check=False,
             timeout=60,
         )
+
+    @property
+    def _index(self) -> str:
+        return f"{self._environment['FLUSSO_INDEX_PREFIX']}hosts"
+
+    def tolerate(self) -> None:
+        """Have the index take what is no address."""
+        lax = {"properties": {"address": {"type": "ip", "ignore_malformed": True}}}
+        self._client.indices.put_mapping(index=self._index, body=lax)
+
+    def source(self, identity: str) -> object:
+        """A document as it was written."""
+        return self._client.get(index=self._index, id=identity)["_source"]
 
     def count(self) -> int:
         """How many documents the quarantine has, asked without flusso; -1: it is being made."""
@@ -104,6 +124,7 @@ def hosts(
         "FLUSSO_INDEX_PREFIX": opensearch_prefix,
         "FLUSSO_SLOT": slot,
         "FLUSSO_PUBLICATION": slot,
+        **control(),
     }
     with exact_client(opensearch_server.url) as client:
         hosts = Hosts(tmp_path, environment, client)
@@ -139,5 +160,28 @@ def test_a_refused_document_is_kept_shown_and_leaves_when_its_row_is_mended(
     assert hosts.flusso("quarantine", "drop", "hosts").returncode == 2
     assert hosts.flusso("quarantine", "drop", "hosts", "--all").returncode == 0
     assert hosts.kept() == []
+    hosts.running.signal(signal.SIGTERM)
+    assert hosts.running.wait(30) == 0
+
+
+def test_a_refused_document_is_replayed_when_its_cause_is_mended(hosts: Hosts) -> None:
+    """D3: by a run of the command's own, and by the one that answers."""
+
+    def replay(*which: str) -> tuple[int, dict[str, Any]]:
+        done = hosts.flusso("quarantine", "replay", "hosts", *which, "--format", "json")
+        return done.returncode, json.loads(done.stdout or "{}")
+
+    wait_until(lambda: hosts.count() == 1, 90, "it is refused")
+    hosts.running.signal(signal.SIGTERM)
+    assert hosts.running.wait(30) == 0
+    code, answer = replay("b", "x")
+    assert (code, answer["landed"], answer["absent"]) == (1, [], ["x"])
+    assert [(one["id"], one["attempts"]) for one in answer["refused"]] == [("b", 2)]
+    hosts.start()
+    hosts.tolerate()
+    wait_until(lambda: "private_address: listening" in hosts.running.output, 30, "it answers")
+    wait_until(lambda: replay("--all") == (0, {**answer, **NONE, "landed": [B]}), 30, "it lands")
+    assert (hosts.kept(), hosts.source("b")) == ([], {"address": "nowhere"})
+    assert replay("--all") == (0, {**answer, **NONE})
     hosts.running.signal(signal.SIGTERM)
     assert hosts.running.wait(30) == 0

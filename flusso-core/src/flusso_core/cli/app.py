@@ -41,7 +41,8 @@ COMMANDS: Mapping[str, LazyCommand] = {
     ),
     "prune": LazyCommand("flusso_core.cli.prune", "Remove generations that no run needs."),
     "quarantine": LazyCommand(
-        "flusso_core.cli.quarantine", "List, show and drop refused documents that sinks keep."
+        "flusso_core.cli.quarantine",
+        "List, show, replay and drop refused documents that sinks keep.",
     ),
     "reindex": LazyCommand(
         "flusso_core.cli.reindex", "Fill an index anew beside the one that serves."

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from flusso_core.cli.console import print_json, print_line, print_table
-from flusso_core.cli.deployment import DeploymentArguments, deployment_options
 from flusso_core.cli.exits import ExitCode
-from flusso_core.cli.options import format_option, option, session_of, verbosity
-from flusso_core.cli.sinks import planned_sinks, sink_option
+from flusso_core.cli.options import option, session_of
+from flusso_core.cli.quarantined import (
+    ENTRY,
+    QuarantineArguments,
+    SomeArguments,
+    as_json,
+    id_of,
+    quarantine_options,
+    some_options,
+    tell,
+    wanted_of,
+)
+from flusso_core.cli.replay import replay
+from flusso_core.cli.sinks import planned_sinks
 
 if TYPE_CHECKING:
-    from flusso_core.model import JsonValue, QuarantinedDocument
+    from flusso_core.model import QuarantinedDocument
     from flusso_core.pipeline import Plan
 
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
-
 _REASON_WIDTH = 100
-_ENTRY = "{sink, index, id, reason, bytes, time, attempts"
-
-
-class QuarantineArguments(DeploymentArguments):
-    """What the flags of all its subcommands say."""
-
-    sink: str | None
-    output: str
 
 
 class OneArguments(QuarantineArguments):
@@ -38,31 +39,21 @@ class OneArguments(QuarantineArguments):
     identity: str
 
 
-class SomeArguments(QuarantineArguments):
-    """Which documents are meant: those named, or all."""
-
-    index: str
-    identities: tuple[str, ...]
-    every: bool
-
-
 @click.group()
 def command() -> None:
-    """List, show and drop refused documents that sinks keep.
+    """List, show, replay and drop refused documents that sinks keep.
 
     With on_error = "skip" a document that a sink refuses is kept there. It leaves by itself when a
     later build of it is taken, or its row is gone.
     """
 
 
-def _shared(decorated: CommandT) -> CommandT:
-    """Give a subcommand the flags of `QuarantineArguments`."""
-    return sink_option(deployment_options(format_option(verbosity(decorated))))
+command.add_command(replay)
 
 
-@command.command(name="list", epilog=f"\b\nJSON: {{version: 1, documents: [{_ENTRY}}}]}}")
+@command.command(name="list", epilog=f"\b\nJSON: {{version: 1, documents: [{ENTRY}}}]}}")
 @option("--index", metavar="NAME", help="Only documents of this index.")
-@_shared
+@quarantine_options
 @click.pass_context
 def list_documents(
     context: click.Context, index: str | None, **given: Unpack[QuarantineArguments]
@@ -74,7 +65,7 @@ def list_documents(
         if index is None or entry.index == index
     ]
     if given["output"] == "json":
-        print_json({"documents": [_as_json(sink, entry) for sink, entry in found]})
+        print_json({"documents": [as_json(sink, entry) for sink, entry in found]})
     elif found:
         print_table(
             ("SINK", "INDEX", "ID", "TIME", "ATTEMPTS", "REASON"),
@@ -82,7 +73,7 @@ def list_documents(
                 (
                     sink,
                     entry.index,
-                    _id(entry),
+                    id_of(entry),
                     entry.time,
                     str(entry.attempts),
                     _shortened(entry.reason),
@@ -91,62 +82,54 @@ def list_documents(
             ],
         )
     elif session_of(context).verbosity >= 0:
-        _tell("no refused document is kept")
+        tell("no refused document is kept")
     return ExitCode.OK
 
 
-@command.command(epilog=f"\b\nJSON: {{version: 1, documents: [{_ENTRY}, body or null}}]}}")
+@command.command(epilog=f"\b\nJSON: {{version: 1, documents: [{ENTRY}, body or null}}]}}")
 @click.argument("index", metavar="INDEX")
 @click.argument("identity", metavar="ID")
-@_shared
+@quarantine_options
 @click.pass_context
 def show(context: click.Context, **given: Unpack[OneArguments]) -> ExitCode:
     """Show a refused document: why it was refused, and its body as it was."""
     found = [
         (sink, entry)
         for sink, entry in asyncio.run(_read(*planned_sinks(context, given, given["sink"])))
-        if (entry.index, _id(entry)) == (given["index"], given["identity"])
+        if (entry.index, id_of(entry)) == (given["index"], given["identity"])
     ]
     if given["output"] == "json":
         print_json(
-            {"documents": [{**_as_json(sink, entry), "body": entry.body} for sink, entry in found]}
+            {"documents": [{**as_json(sink, entry), "body": entry.body} for sink, entry in found]}
         )
     else:
         for sink, entry in found:
-            print_line((f"{entry.index}/{_id(entry)}", "bold"), f" in the quarantine of {sink}")
+            print_line((f"{entry.index}/{id_of(entry)}", "bold"), f" in the quarantine of {sink}")
             print_line(f"refused {entry.attempts} times, last on {entry.time}")
             print_line(entry.reason)
             print_line(_body_text(entry))
     if not found:
-        _tell(f"no refused document {given['identity']} of {given['index']} is kept")
+        tell(f"no refused document {given['identity']} of {given['index']} is kept")
         return ExitCode.FAILURE
     return ExitCode.OK
 
 
 @command.command(epilog="\b\nJSON: {version: 1, dropped}")
-@click.argument("index", metavar="INDEX")
-@click.argument("identities", metavar="[ID]...", nargs=-1)
-@option("--all", "every", is_flag=True, help="Every document of the index.")
-@_shared
+@some_options
 @click.pass_context
 def drop(context: click.Context, **given: Unpack[SomeArguments]) -> ExitCode:
     """Forget refused documents. Their rows and the index stay as they are."""
-    index, identities = given["index"], set(given["identities"])
-    if given["every"] == bool(identities):
-        raise click.UsageError("name the documents to drop, or give --all")
-
-    def wanted(entry: QuarantinedDocument) -> bool:
-        return entry.index == index and (given["every"] or _id(entry) in identities)
-
+    wanted = wanted_of(given)
     planned, sinks = planned_sinks(context, given, given["sink"])
     dropped = asyncio.run(_drop(planned, sinks, wanted))
-    absent = sorted(identities - {_id(entry) for entry in dropped})
+    index = given["index"]
+    absent = sorted({*given["identities"]} - {id_of(entry) for entry in dropped})
     if given["output"] == "json":
         print_json({"dropped": len(dropped)})
     elif session_of(context).verbosity >= 0:
-        _tell(f"dropped {len(dropped)}")
+        tell(f"dropped {len(dropped)}")
     if absent:
-        _tell(f"of {index} these were not kept: {', '.join(absent)}")
+        tell(f"of {index} these were not kept: {', '.join(absent)}")
         return ExitCode.FAILURE
     return ExitCode.OK
 
@@ -171,24 +154,6 @@ async def _drop(
     return dropped
 
 
-def _id(entry: QuarantinedDocument) -> str:
-    from flusso_core.model import document_id_text
-
-    return document_id_text(entry.key)
-
-
-def _as_json(sink: str, entry: QuarantinedDocument) -> Mapping[str, JsonValue]:
-    return {
-        "sink": sink,
-        "index": entry.index,
-        "id": _id(entry),
-        "reason": entry.reason,
-        "bytes": entry.size,
-        "time": entry.time,
-        "attempts": entry.attempts,
-    }
-
-
 def _body_text(entry: QuarantinedDocument) -> str:
     if entry.body is not None:
         return entry.body
@@ -200,9 +165,3 @@ def _shortened(reason: str) -> str:
     if len(one_line) <= _REASON_WIDTH:
         return one_line
     return one_line[: _REASON_WIDTH - 1] + "…"
-
-
-def _tell(message: str) -> None:
-    from flusso_core.cli.console import stderr
-
-    stderr().print(message)
