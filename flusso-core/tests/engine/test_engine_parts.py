@@ -322,6 +322,7 @@ def test_another_schema_begins_a_generation_beside_the_old_one() -> None:
     old = replace(FULL, schema_hash="old")
     found = plan(replace(SEEDED, current=old), policy=GapPolicy.STOP)
     assert found.reason is None
+    assert "schema has changed" in str(found.renewed)
     assert found.record.current == GenerationRecord(4, "hash", "the schema")
     assert found.record.serving == old
     assert found.record.position == at(10)
@@ -345,7 +346,8 @@ def test_what_a_generation_cannot_be_given_any_more_begins_another(
     assert found.record.current == GenerationRecord(4, "hash", "the schema")
     assert found.record.serving == FULL
     begun = [*made(was, 3), *made(now, 4)]
-    assert plan(found.record, existing=begun, made_with=now) == found
+    assert "only a new one" in str(found.renewed)
+    assert plan(found.record, existing=begun, made_with=now) == StartPlan(found.record)
 
 
 def test_a_generation_that_had_not_begun_is_made_with_the_options_of_now() -> None:

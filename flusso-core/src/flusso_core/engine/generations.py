@@ -141,6 +141,14 @@ class Generations:
                 logger.warning(
                     "%s: the rows of index %s are read again: %s", self._lane, index, plan.reason
                 )
+            if plan.renewed is not None:
+                logger.info(
+                    "%s: index %s begins generation %d: %s",
+                    self._lane,
+                    index,
+                    plan.record.current.number,
+                    plan.renewed,
+                )
             self._records.decide(self._followed(plan.record))
         await self._records.stored()
         for target, series in self._series.items():

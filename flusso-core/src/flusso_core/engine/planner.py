@@ -46,10 +46,12 @@ class StartPlan:
         record: what the destination has to remember before anything is written.
         reason: why its rows are read again although the destination remembers it; `None`: they
             are not.
+        renewed: why a new generation is filled beside what serves; `None`: none is for that.
     """
 
     record: StateRecord
     reason: str | None = None
+    renewed: str | None = None
 
 
 def plan_start(
@@ -79,7 +81,12 @@ def plan_start(
     record = _with_schema(_there(record, existing), mapping)
     reason = _gap(record, source)
     current = _found(record.current, existing)
-    if record.current.schema_hash != mapping.schema_hash or _is_outdated(current, made_with):
+    renewed = None
+    if record.current.schema_hash != mapping.schema_hash:
+        renewed = "its schema has changed"
+    elif _is_outdated(current, made_with):
+        renewed = "the options of the sink ask for what only a new one can be given"
+    if renewed is not None:
         record = reindexed(record, mapping, existing=existing)
     else:
         if current is None and _begun(record.current):
@@ -94,7 +101,8 @@ def plan_start(
     if reason is not None and record.serving is not None:
         record = replace(record, serving=asked(record.serving))
     position = record.position if reason is None else source.confirmed
-    return StartPlan(replace(record, identity=source.identity, position=position), reason)
+    record = replace(record, identity=source.identity, position=position)
+    return StartPlan(record, reason, renewed)
 
 
 def asked(generation: GenerationRecord) -> GenerationRecord:
