@@ -13,6 +13,7 @@ from flusso_sandbox.compare import exact_client
 from flusso_sandbox.endpoints import OpenSearchEndpoint
 
 from .shop_deployment import Connection, Deployment
+from .small_deployment import TABLE, SmallDeployment
 
 
 @pytest.fixture
@@ -39,6 +40,32 @@ def deployment(
             prefix=opensearch_prefix,
             slot=f"shop_{secrets.token_hex(4)}",
         )
+        try:
+            yield deployment
+        finally:
+            deployment.close()
+
+
+@pytest.fixture
+def small(
+    tmp_path: Path,
+    connection: Connection,
+    postgres_database: str,
+    opensearch_server: OpenSearchEndpoint,
+    opensearch_prefix: str,
+) -> Iterator[SmallDeployment]:
+    """A deployment of one table, which is there and empty, on the servers of the test run."""
+    connection.execute(TABLE)
+    slot = opensearch_prefix.replace("-", "_")
+    environment = {
+        "DATABASE_URL": postgres_database,
+        "OPENSEARCH_URL": opensearch_server.url,
+        "FLUSSO_INDEX_PREFIX": opensearch_prefix,
+        "FLUSSO_SLOT": slot,
+        "FLUSSO_PUBLICATION": slot,
+    }
+    with exact_client(opensearch_server.url) as client:
+        deployment = SmallDeployment(tmp_path, environment, client, opensearch_prefix)
         try:
             yield deployment
         finally:

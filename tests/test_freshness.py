@@ -6,41 +6,16 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psycopg
 import pytest
-from opensearchpy import NotFoundError, OpenSearch
 
-from flusso_sandbox.compare import exact_client
-from flusso_sandbox.endpoints import OpenSearchEndpoint
-
-from .shop_deployment import Connection, Flusso, wait_until
+from .shop_deployment import Connection, wait_until
+from .small_deployment import SmallDeployment
 
 pytestmark = pytest.mark.integration
 
-CONFIG = """
-[source]
-type = "postgres"
-connection_url = { env = "DATABASE_URL" }
-
-[sinks.search]
-type = "opensearch"
-url = { env = "OPENSEARCH_URL" }
-number_of_replicas = 0
-refresh_interval = "5s"
-
-[[index]]
-name = "items"
-schema = "items.schema.yml"
-"""
-SCHEMA = """
-version: 1
-table: items
-fields:
-  - keyword: name
-"""
 ROWS = 500
 PAIRS = 25
 REST_SECONDS = 0.1
@@ -55,23 +30,16 @@ BUILD = "SELECT id::text, json_build_object('name', name)::text FROM items WHERE
 class Items:
     """A running flusso, and an index beside its own that is written without it."""
 
-    def __init__(self, connection: Connection, client: OpenSearch, prefix: str) -> None:
+    def __init__(self, connection: Connection, small: SmallDeployment) -> None:
         self._connection = connection
-        self._client = client
-        self._alias = f"{prefix}items"
-        self._floor = f"{prefix}floor"
+        self._client = small.client
+        self._alias = small.alias
+        self._floor = f"{small.prefix}floor"
         body = {
             "settings": {"index": {"number_of_replicas": 0, "merge_on_flush.enabled": False}},
             "mappings": {"properties": {"name": {"type": "keyword"}}},
         }
-        client.indices.create(index=self._floor, body=body)
-
-    def filled(self) -> bool:
-        """Whether all rows can be searched."""
-        try:
-            return int(self._client.count(index=self._alias)["count"]) == ROWS
-        except NotFoundError:
-            return False
+        small.client.indices.create(index=self._floor, body=body)
 
     def by_flusso(self, key: int, name: str) -> None:
         """Commit a change; return when a search finds it."""
@@ -102,36 +70,13 @@ class Items:
 
 
 @pytest.fixture
-def items(
-    connection: Connection,
-    postgres_database: str,
-    opensearch_server: OpenSearchEndpoint,
-    opensearch_prefix: str,
-    tmp_path: Path,
-) -> Iterator[Items]:
-    connection.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text)")
+def items(connection: Connection, small: SmallDeployment) -> Items:
     connection.execute(
         "INSERT INTO items SELECT n, 'old ' || n FROM generate_series(1, %s) n", [ROWS]
     )
-    (tmp_path / "items.schema.yml").write_text(SCHEMA)
-    (tmp_path / "flusso.toml").write_text(CONFIG)
-    slot = opensearch_prefix.replace("-", "_")
-    environment = {
-        "DATABASE_URL": postgres_database,
-        "OPENSEARCH_URL": opensearch_server.url,
-        "FLUSSO_INDEX_PREFIX": opensearch_prefix,
-        "FLUSSO_SLOT": slot,
-        "FLUSSO_PUBLICATION": slot,
-    }
-    running = Flusso("run", folder=tmp_path, environment=environment)
-    with exact_client(opensearch_server.url) as client:
-        try:
-            made = Items(connection, client, opensearch_prefix)
-            wait_until(made.filled, 60, "the index is filled")
-            yield made
-        finally:
-            running.kill()
-            print(running.output)  # noqa: T201
+    small.start("run")
+    wait_until(lambda: small.count() == ROWS, 60, "the index is filled")
+    return Items(connection, small)
 
 
 def timed(work: Callable[[int, str], None], key: int, name: str) -> float:
