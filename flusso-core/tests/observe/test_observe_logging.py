@@ -81,6 +81,25 @@ def test_the_engines_events_become_log_lines(caplog: pytest.LogCaptureFixture) -
     ]
 
 
+def test_what_fails_alike_again_and_again_is_told_now_and_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    observer = LoggingObserver(lambda: now)
+    full, away = SinkUnavailable("the disk is full"), SinkUnavailable("nobody answers")
+    with caplog.at_level(logging.WARNING):
+        for second in range(25):
+            now = float(second)
+            observer.retrying("search: writing", full, 0.5)
+        assert len(caplog.messages) == 3
+        observer.retrying("search: storing its state", full, 0.5)
+        observer.retrying("search: writing", away, 0.5)
+        assert len(caplog.messages) == 5
+        observer.recovered("search: writing")
+        observer.retrying("search: writing", away, 0.5)
+    assert len(caplog.messages) == 6
+
+
 def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flusso_core.model import Rejection, document_id_text
@@ -66,8 +67,20 @@ class _Threshold(logging.Filter):
         return record.levelno >= (self._ours if ours else self._others)
 
 
+_SAME_SECONDS = 10.0
+"""What fails again and again in the same words is told this often."""
+
+
 class LoggingObserver(NoopObserver):
-    """Writes what matters to an operator into the log: phases, retries, refused documents."""
+    """Writes what matters to an operator into the log: phases, retries, refused documents.
+
+    Args:
+        clock: seconds on a clock that does not jump.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told: dict[str, tuple[str, float]] = {}
 
     def phase(self, phase: Phase) -> None:
         """Log it."""
@@ -118,9 +131,16 @@ class LoggingObserver(NoopObserver):
         logger.info("%s follows the changes", lane)
 
     def retrying(self, what: str, error: BaseException, seconds: float) -> None:
-        """Log it."""
-        logger.warning("%s failed: %s; trying again in %.1f s", what, error, seconds)
+        """Log it; at debug level what has just been told: all workers of a lane fail alike."""
+        reason, now = str(error), self._clock()
+        before, when = self._told.get(what, ("", 0.0))
+        repeated = reason == before and now - when < _SAME_SECONDS
+        if not repeated:
+            self._told[what] = (reason, now)
+        level = logging.DEBUG if repeated else logging.WARNING
+        logger.log(level, "%s failed: %s; trying again in %.1f s", what, error, seconds)
 
     def recovered(self, what: str) -> None:
         """Log it."""
+        self._told.pop(what, None)
         logger.info("%s works again", what)
