@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from opensearchpy import NotFoundError, OpenSearch
+from opensearchpy import NotFoundError, OpenSearch, RequestError
 
 from .shop_deployment import FLUSSO, Flusso
 
@@ -82,10 +82,10 @@ class SmallDeployment:
         )
 
     def count(self) -> int:
-        """How many documents a search finds; -1: nothing serves yet."""
+        """How many documents a search finds; -1: nothing serves, or what does is closed."""
         try:
             return int(self.client.count(index=self.alias)["count"])
-        except NotFoundError:
+        except (NotFoundError, RequestError):
             return -1
 
     def close(self) -> None:

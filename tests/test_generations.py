@@ -76,3 +76,40 @@ def test_another_number_of_shards_makes_another_generation(
     again = small.start("run", "--once")
     assert again.wait() == 0
     assert "begins generation" not in again.output
+
+
+def test_an_index_that_is_spoilt_under_a_run_is_waited_for_or_filled_afresh(
+    connection: Connection, small: SmallDeployment
+) -> None:
+    """D1, R1: read-only, as a full disk makes it; deleted; closed. Nothing that came meanwhile is
+    lost, and no write ever makes an index.
+    """
+    client = small.client
+    connection.execute("INSERT INTO items SELECT n, 'a' FROM generate_series(1, 100) n")
+    running = small.start("run")
+    wait_until(lambda: small.count() == 100, 60, "filled")
+
+    def serving() -> str:
+        (name,) = client.indices.get_alias(name=small.alias)
+        return str(name)
+
+    first = serving()
+    blocked = "index.blocks.read_only_allow_delete"
+    client.indices.put_settings(index=first, body={blocked: True})
+    connection.execute("INSERT INTO items VALUES (101, 'blocked')")
+    wait_until(lambda: "read-only" in running.output, 30, "it is told")
+    assert small.count() == 100
+    client.indices.put_settings(index=first, body={blocked: None})
+    wait_until(lambda: small.count() == 101, 60, "it has gone on")
+    assert serving() == first
+    client.indices.delete(index=first)
+    connection.execute("INSERT INTO items VALUES (102, 'deleted')")
+    wait_until(lambda: small.count() == 102, 60, "it is filled afresh")
+    second = serving()
+    client.indices.close(index=second)
+    connection.execute("INSERT INTO items VALUES (103, 'closed')")
+    wait_until(lambda: small.count() == 103, 60, "it is filled afresh again")
+    assert [name.rpartition("_")[2] for name in (first, second, serving())] == ["1", "2", "3"]
+    assert f"the index {first}" in running.output
+    assert f"the index {second}" in running.output
+    assert running.running
