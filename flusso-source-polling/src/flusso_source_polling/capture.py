@@ -12,7 +12,7 @@ from typing import TypeVar
 from flusso_core.errors import SourceFatal
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, PutBatch
-from flusso_core.model import ChangeBatch, Finding, Position, StreamIdentity
+from flusso_core.model import ChangeBatch, Finding, Position, Removal, StreamIdentity
 from flusso_source_polling.database import Database
 from flusso_source_polling.findings import look_over
 from flusso_source_polling.options import PollingOptions
@@ -20,6 +20,7 @@ from flusso_source_polling.pace import Interval
 from flusso_source_polling.poller import Polled, Poller
 from flusso_source_polling.snapshots import Shared
 from flusso_source_polling.state import Entry, StateFile
+from flusso_source_polling.teardown import teardown
 
 T = TypeVar("T")
 
@@ -150,6 +151,10 @@ class PollingCapture(ChangeCapture):
         """
         database = Database(self._options.url())
         return await asyncio.to_thread(look_over, database, self._schemas, self._options)
+
+    async def teardown(self, *, dry_run: bool) -> Sequence[Removal]:
+        """Remove the outbox with its triggers, and the state file."""
+        return await asyncio.to_thread(teardown, self._options, dry_run=dry_run)
 
     # Delivering
 

@@ -152,6 +152,28 @@ class StateFile:
             self.stream = self._get("stream") or ""
             self._pending = 0
 
+    def remove(self, *, dry_run: bool) -> bool:
+        """Delete the file, and say whether it was there. Blocks.
+
+        Args:
+            dry_run: leave it.
+
+        Raises:
+            SourceUnavailable: another process has it.
+            SourceFatal: it is no state file.
+        """
+        if self.path is None or not self.path.exists():
+            return False
+        with self._errors():
+            connection = self._connect()
+            known = connection.execute("SELECT 1 FROM stream WHERE name = 'format'").fetchone()
+            connection.close()
+        if known is None:
+            raise SourceFatal(f"{self.path} is no state file of flusso; nothing was removed")
+        if not dry_run:
+            self.path.unlink()
+        return True
+
     def close(self) -> None:
         """Let go of the file. Blocks; may be called more than once."""
         with self._turn:

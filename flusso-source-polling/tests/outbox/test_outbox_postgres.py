@@ -168,7 +168,7 @@ def test_any_identifier_is_quoted(application: Application, url: str) -> None:
         application.execute(f"INSERT INTO {quoted} VALUES ('k', 1)")
         assert bench.poll() == [(name, UPSERT, None, {name: "k", "fk": "1"})]
         assert bench.amiss() == []
-        assert len(bench.outbox.teardown(dry_run=False)) == 3
+        assert len(bench.outbox.teardown(dry_run=False)) == 2
 
 
 def test_whoever_may_write_to_the_table_needs_nothing_else(

@@ -85,6 +85,7 @@ class World:
         self._application = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._connections: list[Connection] = []
         self._runs = 0
+        self._task: asyncio.Task[None] | None = None
         self.database = self._application.dialect.name
         self.destination = MemoryDestination()
         schema = folder / "parents.schema.yml"
@@ -126,6 +127,12 @@ class World:
         """Write as the application."""
         (connection or self.writer).exec_driver_sql(statement)
 
+    def script(self, statements: str) -> None:
+        """Write as someone who pastes SQL into a shell; SQLite only."""
+        driver = self.writer.connection.driver_connection
+        assert driver is not None
+        driver.executescript(statements)
+
     def parent(self, key: int, name: str, at: str, connection: Connection | None = None) -> None:
         """Insert a parent."""
         self.write(f"INSERT INTO parents VALUES ({key}, '{name}', '{at}')", connection)
@@ -164,20 +171,25 @@ class World:
             {"memory": MemorySink(self.destination)},
             retries=RetryPolicy(initial=0.001, maximum=0.01),
         )
-        task = asyncio.create_task(engine.run())
+        self._task = asyncio.create_task(engine.run())
         try:
-            await self.right(task)
+            await self.right()
             yield
         finally:
             engine.stop()
-            await task
+            await self._task
 
-    async def right(self, task: asyncio.Task[None] | None = None) -> None:
+    async def ended(self) -> None:
+        """Wait until the engine has ended by itself; fail when it has not within the bound."""
+        assert self._task is not None
+        await asyncio.wait_for(asyncio.shield(asyncio.wait({self._task})), BOUND)
+
+    async def right(self) -> None:
         """Wait until the index is what the tables say; fail when it is not within the bound."""
         end = time.monotonic() + BOUND
         while self.documents() != (expected := self.expected()):
-            if task is not None and task.done():
-                task.result()
+            if self._task is not None and self._task.done():
+                self._task.result()
             assert time.monotonic() < end, (self.documents(), expected)
             await asyncio.sleep(0.01)
 

@@ -131,23 +131,25 @@ class Outbox:
     def teardown(self, *, dry_run: bool) -> list[Removal]:
         """Remove every trigger, and then the log.
 
+        What the role may not remove is left, and so is the log where a trigger still writes to
+        it: without it, nobody could write to that table.
+
         Args:
             dry_run: change nothing; say what would be removed.
         """
         dialect = self.dialect
         with self.reading() as connection:
             installed, there = dialect.installed(connection), self.is_there(connection)
-        removed: list[Removal] = []
+        found: list[Removal] = []
         for table, triggers in sorted(installed.items()):
-            if not dry_run:
-                doing = f"remove triggers of table {table}"
-                self._write(doing, dialect.remove(table, list(triggers)))
-            removed += [Removal(f"trigger {name} of table {table}") for name in sorted(triggers)]
-        if there:
-            if not dry_run:
-                self._write(f"remove the outbox {dialect.name}", dialect.drop())
-            removed.append(Removal(self.subject))
-        return removed
+            statements = dialect.remove(table, list(triggers))
+            subject = f"triggers of table {table} ({', '.join(sorted(triggers))})"
+            found.append(self._removed(subject, statements, dry_run=dry_run))
+        if there and all(one.left is None for one in found):
+            found.append(self._removed(self.subject, dialect.drop(), dry_run=dry_run))
+        elif there:
+            found.append(Removal(self.subject, "triggers that write to it are left"))
+        return found
 
     def check(self, tables: Sequence[Logged], *, manage: bool) -> Iterator[Finding]:
         """What is missing, with its SQL, and what the triggers do not see.
@@ -201,6 +203,14 @@ class Outbox:
         with database.connect() as connection, database.errors(doing), connection.begin():
             _send(connection, self.dialect.writing)
             yield connection
+
+    def _removed(self, subject: str, statements: Sequence[str], *, dry_run: bool) -> Removal:
+        if not dry_run:
+            try:
+                self._write(f"remove {subject}", statements)
+            except SourceFatal as error:
+                return Removal(subject, f"{error}; who may: {'; '.join(statements)}")
+        return Removal(subject)
 
     def _write(self, doing: str, statements: Sequence[str]) -> None:
         with self.writing(doing) as connection:

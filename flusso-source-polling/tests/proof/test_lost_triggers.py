@@ -1,0 +1,97 @@
+"""What becomes of a stream whose outbox is not as it was left."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flusso_core.errors import SourceFatal
+from flusso_core.hookspecs import SourceContext
+from flusso_core.model import Severity
+from flusso_source_polling.capture import PollingCapture
+
+from .world import World, clock
+
+REMADE = """
+ALTER TABLE parents RENAME TO old_parents;
+CREATE TABLE parents (id INTEGER PRIMARY KEY, name VARCHAR(40), changed DATETIME NOT NULL);
+INSERT INTO parents SELECT * FROM old_parents;
+DROP TABLE old_parents
+"""
+"""How migrations of SQLite change a table: its triggers go with the old one."""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    with contextlib.closing(World(f"sqlite:///{tmp_path / 'w.db'}", tmp_path, "outbox")) as found:
+        found.parent(1, "one", clock())
+        yield found
+
+
+async def test_a_table_that_was_remade_between_runs_is_read_again(world: World) -> None:
+    """H3: what was written to it without triggers is in no log, so that there is a gap."""
+    async with world.running():
+        pass
+    for statement in REMADE.split(";"):
+        world.write(statement)
+    world.write("UPDATE parents SET name = 'unseen'")
+    async with world.running():
+        world.write("UPDATE parents SET name = 'seen'")
+        await world.right()
+
+
+async def test_a_table_that_is_remade_during_a_run_ends_it_and_is_read_again(world: World) -> None:
+    """H3: nothing is missed in silence."""
+    with pytest.raises(SourceFatal, match=r"table public\.parents are no longer logged"):
+        async with world.running():
+            for statement in REMADE.split(";"):
+                world.write(statement)
+            world.write("UPDATE parents SET name = 'unseen'")
+            await world.ended()
+    async with world.running():
+        await world.right()
+
+
+async def test_a_log_that_was_removed_is_made_again_and_the_tables_are_read(world: World) -> None:
+    async with world.running():
+        pass
+    await PollingCapture(world.context).teardown(dry_run=False)
+    world.write("UPDATE parents SET name = 'unseen'")
+    async with world.running():
+        world.write("UPDATE parents SET name = 'seen'")
+        await world.right()
+
+
+async def test_without_leave_to_make_it_a_run_says_what_is_missing(world: World) -> None:
+    """`check` prints the SQL, and with that the run begins."""
+    options = world.context.options.model_copy(update={"manage_outbox": False})
+    world.context = SourceContext(options, world.context.schemas)
+    async with PollingCapture(world.context) as capture:
+        with pytest.raises(SourceFatal, match="there is no outbox"):
+            await capture.provision(temporary=False)
+        for finding in await capture.check():
+            if finding.severity is Severity.ERROR:
+                world.script(finding.cure or "")
+    async with world.running():
+        world.write("DELETE FROM parents WHERE id = 1")
+        await world.right()
+
+
+async def test_teardown_leaves_nothing_of_a_stream_that_has_ended(
+    world: World, tmp_path: Path
+) -> None:
+    async with world.running():
+        with pytest.raises(SourceFatal, match="stop flusso first"):
+            await PollingCapture(world.context).teardown(dry_run=False)
+        world.parent(2, "still logged", clock())
+        await world.right()
+    dry = await PollingCapture(world.context).teardown(dry_run=True)
+    assert len(dry) == 4
+    assert await PollingCapture(world.context).teardown(dry_run=False) == dry
+    assert not list(tmp_path.glob("polling.state*"))
+    assert await PollingCapture(world.context).teardown(dry_run=False) == []
+    world.parent(3, "logged no more", clock())
