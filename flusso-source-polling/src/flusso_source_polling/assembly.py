@@ -86,9 +86,10 @@ class Assembly:
                         state.renew()
 
     def check(self) -> Iterator[Finding]:
-        """What is missing for the outbox, and what it does not see. Blocks."""
+        """What is missing for the outbox, what it sees and what it does not. Blocks."""
         if self._outbox is not None:
-            yield from self._outbox.check(self._logged, manage=self._options.manage_outbox)
+            manage = self._options.manage_outbox
+            yield from self._outbox.check(self._logged, manage=manage, within=self._within)
 
     def look(self, connection: Connection) -> None:
         """Learn what is final, before tables are read in snapshots that begin later."""
@@ -130,7 +131,7 @@ class Assembly:
             lens=self._lens(watch),
             following=Following(lag, every if deletes is Deletes.DIFF else None),
             deletes=deletes,
-            within=max(self._options.interval, self._options.max_interval),
+            within=self._within,
             knows_transactions=self._witness.knows_transactions,
         )
 
@@ -141,6 +142,10 @@ class Assembly:
         if lens.cursor is None:
             return comparison
         return Window(watch, lens, lens.cursor, comparison, self.horizon, followed.following, size)
+
+    @property
+    def _within(self) -> float:
+        return max(self._options.interval, self._options.max_interval)
 
     def _is_logged(self, watch: Watch) -> bool:
         return self._of(watch).deletes is Deletes.OUTBOX

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from sqlalchemy import func, select
 
-from flusso_core.model import Change, Operation, RowImage, TableName
+from flusso_core.model import Change, Finding, Operation, RowImage, Severity, TableName
 from flusso_source_polling.catalogue import reflect
 from flusso_source_polling.database import Database
 from flusso_source_polling.options import DEFAULT_OUTBOX
@@ -81,6 +81,11 @@ class Bench:
         with self.database.connect() as connection:
             count = select(func.count()).select_from(self.outbox.dialect.log)
             return connection.execute(count).scalar_one()
+
+    def check(self, severity: Severity, *, manage: bool = False) -> list[Finding]:
+        """What a check finds of that severity."""
+        found = self.outbox.check(self.tables, manage=manage, within=1.0)
+        return [one for one in found if one.severity is severity]
 
     def amiss(self) -> list[str]:
         """What is amiss with the triggers."""

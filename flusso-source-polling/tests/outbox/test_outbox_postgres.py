@@ -304,17 +304,15 @@ def test_partitions_are_logged_under_their_parent(application: Application, url:
     assert {"id": "11"} in [one[2] for one in told]
     assert {"id": "1"} in [one[3] for one in told]
     assert bench.amiss() == []
-    (finding,) = bench.outbox.check(bench.tables, manage=False)
-    assert finding.severity is Severity.WARNING
+    (finding,) = bench.check(Severity.WARNING)
     assert "partition" in finding.message
 
 
 def test_check_gives_the_sql_that_makes_it(application: Application, url: str) -> None:
     bench = Bench(url, LOGGED)
-    for one in bench.outbox.check(bench.tables, manage=False):
-        assert one.severity is Severity.ERROR
+    for one in bench.check(Severity.ERROR):
         application.execute(one.cure or "")
-    assert list(bench.outbox.check(bench.tables, manage=False)) == []
+    assert bench.check(Severity.ERROR) == bench.check(Severity.WARNING) == []
     assert bench.outbox.install(bench.tables) == []
 
 

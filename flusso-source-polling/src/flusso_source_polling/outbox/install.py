@@ -151,15 +151,20 @@ class Outbox:
             found.append(Removal(self.subject, "triggers that write to it are left"))
         return found
 
-    def check(self, tables: Sequence[Logged], *, manage: bool) -> Iterator[Finding]:
-        """What is missing, with its SQL, and what the triggers do not see.
+    def check(self, tables: Sequence[Logged], *, manage: bool, within: float) -> Iterator[Finding]:
+        """What the triggers see and what they do not, and what is missing, with its SQL.
 
         Args:
             tables: that should be logged.
             manage: a run makes by itself what is missing.
+            within: seconds from the end of one poll to the next at most.
         """
-        severity = Severity.WARNING if manage else Severity.ERROR
+        severity = Severity.INFO if manage else Severity.ERROR
         by_run = "; flusso run makes it" if manage else ""
+        sees_truncate = self.dialect.sees_truncate
+        kinds = (
+            "insert, update, delete and TRUNCATE" if sees_truncate else "insert, update and delete"
+        )
         with self.reading() as connection:
             if not self.is_there(connection):
                 cure = _script(self.dialect.create())
@@ -172,6 +177,11 @@ class Outbox:
                     _script(one.wanted.statements),
                 )
             for logged in tables:
+                yield Finding(
+                    Severity.INFO,
+                    f"table {logged.name}",
+                    f"every {kinds} is seen within {within:g} s of its commit, in the outbox",
+                )
                 for spot in self.dialect.blind_spots(connection, logged):
                     subject = f"table {logged.name}"
                     yield Finding(Severity.WARNING, subject, spot.message, spot.cure)
