@@ -5,12 +5,14 @@ written and read by the databases' own drivers.
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder
@@ -56,6 +58,18 @@ ALTER TABLE {table} ADD COLUMN changed timestamptz NOT NULL DEFAULT now();
 CREATE INDEX {table}_changed ON {table} (changed, key);
 CREATE TRIGGER {table}_changes BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION touched();
 """
+
+MARIADB_TABLE = """
+CREATE TABLE {table} (
+    `key` varchar(200) COLLATE utf8mb4_nopad_bin PRIMARY KEY,
+    {value} varchar(200) COLLATE utf8mb4_nopad_bin {changed}
+)
+"""
+MARIADB_CHANGED = """
+, changed timestamp(6) NOT NULL DEFAULT current_timestamp(6) ON UPDATE current_timestamp(6)
+, INDEX (changed)
+"""
+MARIADB_UPSERT = r"ON DUPLICATE KEY UPDATE \1 = VALUES(\1)"
 
 TOUCHED = """
 CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS
@@ -168,6 +182,66 @@ class PostgresBench(PollingBench):
         return psycopg.connect(self._url, autocommit=True)
 
 
+class MariaDBBench(PollingBench):
+    """A database of a real server."""
+
+    def __init__(self, url: str, folder: Path, options: dict[str, Any]) -> None:
+        super().__init__(url, folder, options)
+        self._url = make_url(url)
+        with self._connect() as connection, connection.cursor() as cursor:
+            for table, value in zip(NAMES, ("name", "parent"), strict=True):
+                changed = MARIADB_CHANGED if options is FOLLOWED else ""
+                cursor.execute(MARIADB_TABLE.format(table=table, value=value, changed=changed))
+
+    async def commit(self, *writes: Write) -> None:
+        await asyncio.to_thread(self._write, writes, roll_back=False)
+
+    async def roll_back(self, *writes: Write) -> None:
+        await asyncio.to_thread(self._write, writes, roll_back=True)
+
+    async def rows(self) -> Rows:
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT `key`, name FROM parents")
+            parents = dict(cursor.fetchall())
+            cursor.execute("SELECT `key`, parent FROM children")
+            return Rows(parents, dict(cursor.fetchall()))
+
+    async def disconnect(self) -> None:
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM information_schema.processlist "
+                "WHERE db = database() AND id <> connection_id()"
+            )
+            for (number,) in cursor.fetchall():
+                cursor.execute("KILL %s", [number])
+
+    def _write(self, writes: tuple[Write, ...], *, roll_back: bool) -> None:
+        with self._connect() as connection, connection.cursor() as cursor:
+            connection.begin()
+            for write in writes:
+                statement_, values = statement(write, truncate=False)
+                ours = re.sub(r"ON CONFLICT .* SET (\w+) = .*", MARIADB_UPSERT, statement_)
+                cursor.execute(re.sub(r"\bkey\b", "`key`", ours), values)
+            if roll_back:
+                connection.rollback()
+            else:
+                connection.commit()
+
+    def _connect(self) -> Any:
+        import pymysql
+
+        url = self._url
+        return pymysql.connect(
+            host=url.host,
+            port=url.port or 3306,
+            user=url.username,
+            password=url.password or "",
+            database=url.database,
+            charset="utf8mb4",
+            autocommit=True,
+        )
+
+
 @pytest.fixture(autouse=True)
 def no_reserved_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
@@ -188,7 +262,9 @@ class TestPollingBuilder(BuilderConformance):
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    "options", [COMPARED, FOLLOWED, BY_XMIN], ids=["compared", "followed", "xmin"]
+    "options",
+    [pytest.param(COMPARED, marks=pytest.mark.soak), FOLLOWED, BY_XMIN],
+    ids=["compared", "followed", "xmin"],
 )
 class TestPostgresCapture(CaptureConformance):
     @pytest.fixture
@@ -196,3 +272,15 @@ class TestPostgresCapture(CaptureConformance):
         self, postgres_database: str, tmp_path: Path, options: dict[str, Any]
     ) -> PostgresBench:
         return PostgresBench(postgres_database, tmp_path, options)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(COMPARED, marks=pytest.mark.soak), FOLLOWED],
+    ids=["compared", "followed"],
+)
+class TestMariaDBCapture(CaptureConformance):
+    @pytest.fixture
+    def bench(self, mariadb_database: str, tmp_path: Path, options: dict[str, Any]) -> MariaDBBench:
+        return MariaDBBench(mariadb_database, tmp_path, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import shutil
 import signal
 import sqlite3
 import sys
@@ -198,6 +199,19 @@ async def test_a_state_file_of_another_database_is_another_stream(
     async with other.provisioned() as capture:
         assert await capture.identity() != identity
         assert changes(await follow(capture)) == []
+
+
+async def test_another_file_in_the_place_of_the_database_is_another_stream(
+    family: Family, tmp_path: Path
+) -> None:
+    """H3: as when a backup is put back, whatever it holds."""
+    async with family.provisioned() as capture:
+        identity = await capture.identity()
+    backup = tmp_path / "backup.db"
+    shutil.copy(family.path, backup)
+    backup.replace(family.path)
+    async with family.provisioned() as capture:
+        assert await capture.identity() != identity
 
 
 async def test_a_state_file_in_use_is_told(family: Family) -> None:

@@ -58,7 +58,8 @@ class Assembly:
         self.horizon = Horizon()
         lenses = [self._lens(watch) for watch in self._watches]
         self.holds_snapshot = not all(lens.sees_every_change for lens in lenses)
-        self._cursors = any(lens.cursor is not None for lens in lenses)
+        # Passes over the keys come whether anything was committed or not.
+        self._skips = self._witness.tells_commits and all(lens.cursor is None for lens in lenses)
         # An exact cursor says itself what is final.
         self._follows = any(lens.cursor is not None and not lens.cursor.exact for lens in lenses)
         self.readers()  # so that what cannot be is found at once
@@ -91,19 +92,23 @@ class Assembly:
             manage = self._options.manage_outbox
             yield from self._outbox.check(self._logged, manage=manage, within=self._within)
 
-    def look(self, connection: Connection) -> None:
-        """Learn what is final, before tables are read in snapshots that begin later."""
-        if self._follows:
-            self.horizon.look(self._witness.moment(connection))
-            connection.rollback()
+    @property
+    def looks_aside(self) -> bool:
+        """Whether `look` asks anything."""
+        return self._follows or self._skips
 
-    def data_version(self, connection: Connection) -> int | None:
-        """What differs when anything was committed since the connection was asked last.
+    def look(self, connection: Connection) -> int | None:
+        """Learn what is final, before tables are read in snapshots that begin later.
 
         Returns:
-            `None`: the database does not say, or there is more to do than to find that out.
+            What differs when anything was committed since the connection was asked last; `None`:
+            the database does not say, or there is more to do than to find that out.
         """
-        return None if self._cursors else self._witness.data_version(connection)
+        if self._follows:
+            self.horizon.look(self._witness.moment(connection))
+        found = self._witness.data_version(connection) if self._skips else None
+        connection.rollback()
+        return found
 
     def breathe(self, connection: Connection) -> None:
         """End the transaction, unless documents are built from it."""

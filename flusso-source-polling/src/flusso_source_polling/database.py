@@ -123,7 +123,7 @@ class Database:
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
+        found = make_url(url)
     except (SQLAlchemyError, ValueError):
         # What was raised may quote a part of the URL, and a password with it.
         message = (
@@ -131,6 +131,9 @@ def _parse(url: str) -> URL:
             "sqlite:///notes.db or mariadb+pymysql://user:password@host/database"
         )
         raise ConfigError(message) from None
+    # As the Postgres builder and libpq have it, which take the same URL.
+    plain = found.drivername in ("postgresql", "postgres")
+    return found.set(drivername="postgresql+psycopg") if plain else found
 
 
 def _passes(error: SQLAlchemyError) -> bool:

@@ -157,28 +157,27 @@ class Poller:
         """Poll, unless the database says that nothing was committed since the last one."""
         try:
             with self._database.errors(_DOING):
-                connection = self._connected()
-                self._assembly.look(connection)
-                version = self._assembly.data_version(connection)
-                connection.rollback()
+                version = None
+                if self._assembly.looks_aside:
+                    version = self._assembly.look(self._connected())
                 same = version is not None and version == self._data_version
                 if same and not self._shared.lost.is_set():
                     return Polled(self._state.next_position(), found=False)
-                polled = self._read(connection, thorough=thorough)
+                polled = self._read(thorough=thorough)
                 self._data_version = version
                 return polled
         except BaseException:
             self._disconnect()
             raise
 
-    def _read(self, connection: Connection, *, thorough: bool) -> Polled:
+    def _read(self, *, thorough: bool) -> Polled:
         """Ask every reader, in one transaction of the state file.
 
         Where a snapshot is held, it stays open for documents to be built from, and is shown to
         the builder only when what it holds is remembered.
         """
         if not self._assembly.holds_snapshot:
-            return self._ask(connection, thorough=thorough)
+            return self._ask(self._connected(), thorough=thorough)
 
         def work(snapshot: Connection) -> Polled:
             self.throttle.watch(snapshot)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -46,12 +46,13 @@ class Shared:
         tables waiting, and whoever comes after that waits behind it. Reads wait meanwhile.
 
         Raises:
-            SourceUnavailable: the database is not there; there is no snapshot now.
+            SourceUnavailable: the database is not there, or the last connection was lost; there is
+                no snapshot now.
             SourceFatal: the statement cannot succeed; there is no snapshot now.
         """
         with self._lock:
-            self._end()
             self.lost.set()
+            self._end()
             connection = database.connect()
             try:
                 with database.errors(doing):
@@ -84,15 +85,14 @@ class Shared:
 
     def close(self) -> None:
         """End the snapshot, when nobody reads in it any more. Blocks; idempotent."""
-        with self._lock:
+        with self._lock, suppress(SourceUnavailable):  # a connection that is lost needs no end
             self._end()
 
     def _end(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None and self._database is not None:
-            # A connection that is lost needs no end.
-            with suppress(SourceUnavailable), self._database.errors("end a transaction"):
-                connection.close()
+            with closing(connection), self._database.errors("end a transaction"):
+                connection.rollback()
 
 
 def scope(database: Database, schemas: Iterable[IndexSchema]) -> Scope:

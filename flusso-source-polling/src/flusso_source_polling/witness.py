@@ -39,10 +39,12 @@ class Witness(ABC):
         lag: seconds that a row may be committed later than its cursor says, unless told
             otherwise: where open transactions are known, that is what clocks differ by.
         knows_transactions: whether it tells which transactions are open.
+        tells_commits: whether it tells that nothing was committed (`data_version`).
     """
 
     lag: float = 60.0
     knows_transactions = False
+    tells_commits = False
 
     @property
     @abstractmethod
@@ -82,6 +84,8 @@ class Witness(ABC):
 
 class SqliteWitness(Witness):
     """SQLite: one writer at a time, no hash, no version of a row."""
+
+    tells_commits = True
 
     @property
     def clock(self) -> Expression:

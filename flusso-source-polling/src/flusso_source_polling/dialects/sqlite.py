@@ -65,8 +65,11 @@ class SqliteDialect(Dialect):
         )
 
     def version(self, connection: Connection) -> str:
-        """SQLite has none beside the file's name."""
-        return "sqlite"
+        """The file's own number: another file in its place, as from a backup, has another one."""
+        file = connection.exec_driver_sql(
+            "SELECT file FROM pragma_database_list WHERE name = 'main'"
+        ).scalar_one()
+        return f"sqlite:{Path(file).stat().st_ino}"
 
     def schema(self, name: str) -> str | None:
         """`public`, the format's default, is the file itself."""
