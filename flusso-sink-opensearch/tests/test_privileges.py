@@ -95,6 +95,9 @@ async def whole_life(bench: Bench, url: str) -> None:
     await first.release()
     second = await bench.users(url=url, settings={"mapping.nested_objects.limit": 77})
     assert (await second.load_records())["users"].position.order == 1
+    ids = [one async for chunk in second.document_ids(bench.mapping, 1) for one in chunk]
+    read = [one async for chunk in second.documents(bench.mapping, 1, ids) for one in chunk]
+    assert sorted(one.id for one in read if one.body is not None) == ["1", "2"]
     await second.begin_generation(bench.mapping, 2)
     await second.serve_generation(bench.mapping, 2)
     await second.release()

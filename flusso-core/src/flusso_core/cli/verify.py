@@ -295,6 +295,8 @@ def _summary(timed: Timed) -> str:
         if report.behind:
             said += f", {report.behind:,} behind the source"
         said += "; verify it beside a flusso that runs"
+    elif changing := report.count(Verdict.CHANGING):
+        said = f"all are right but {changing:,}, which were written anew before each look"
     else:
         said = "all are right"
     return f"{compared}: {said}"

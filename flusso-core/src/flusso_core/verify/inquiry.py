@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,6 +14,8 @@ from flusso_core.verify.report import MOST_PATHS, MOST_SHOWN, Difference, Kind, 
 from flusso_core.verify.sides import Sides
 from flusso_core.verify.standing import Standing
 from flusso_core.verify.suspects import Suspects, Verdict
+
+logger = logging.getLogger(__name__)
 
 Repair = Callable[[Sequence[Key]], Awaitable[None]]
 """Builds documents anew; returns when they have landed."""
@@ -24,26 +28,28 @@ class Inquiry:
         sides: reads them again.
         standing: tells when what had been committed has landed.
         sink: knows what it has refused.
-        report: is told of what differs.
         repair: builds anew what differs for certain; `None`: nothing does.
     """
 
-    def __init__(
-        self,
-        sides: Sides,
-        standing: Standing,
-        sink: Sink,
-        report: Report,
-        repair: Repair | None,
-    ) -> None:
+    def __init__(self, sides: Sides, standing: Standing, sink: Sink, repair: Repair | None) -> None:
         self._sides = sides
         self._standing = standing
         self._sink = sink
-        self._report = report
         self._repair = repair
+        self._judging = asyncio.Lock()
+        self._repaired = 0
 
-    async def judge(self, keys: Iterable[Key]) -> None:
-        """Find out about each of them, and repair what is wrong."""
+    @property
+    def repaired(self) -> int:
+        """How many documents differed, and are right now."""
+        return self._repaired
+
+    async def judge(self, keys: Iterable[Key], report: Report) -> None:
+        """Find out about each of them, repair what is wrong, and report what differs."""
+        async with self._judging:
+            await self._judge(keys, report)
+
+    async def _judge(self, keys: Iterable[Key], report: Report) -> None:
         differences = await self._verdicts(keys)
         wrong = [key for key, one in differences.items() if one.verdict is Verdict.DRIFT]
         if wrong and self._repair is not None:
@@ -51,9 +57,9 @@ class Inquiry:
             for key in wrong:
                 del differences[key]
             still = await self._verdicts(wrong)
-            self._report.repaired += len(wrong) - len(still)
+            self._repaired += len(wrong) - len(still)
             differences |= still
-        await self._tell(differences)
+        await self._tell(differences, report)
 
     async def _verdicts(self, keys: Iterable[Key]) -> dict[Key, Difference]:
         """Those of the documents that differ, and what that means."""
@@ -64,6 +70,10 @@ class Inquiry:
             suspects.look()
             await self._look(suspects, differences, applied=applied)
             if suspects.keys:
+                logger.info(
+                    "documents that may differ: %d; waiting until what is committed has landed",
+                    len(suspects.keys),
+                )
                 applied = await self._standing.applied()
         return differences
 
@@ -83,22 +93,22 @@ class Inquiry:
                     continue
                 verdict = suspects.saw(key, expected[key], stored[key], applied=applied)
                 if verdict is not None and verdict is not Verdict.RIGHT:
-                    shown = len(self._report.differences) + len(differences) < MOST_SHOWN
+                    shown = len(differences) < MOST_SHOWN
                     differences[key] = _difference(
                         verdict, expected[key], stored[key], most_paths=MOST_PATHS * shown
                     )
 
-    async def _tell(self, differences: Mapping[Key, Difference]) -> None:
+    async def _tell(self, differences: Mapping[Key, Difference], report: Report) -> None:
         """Report what differs, and which of it the sink has refused."""
         if not differences:
             return
         refused = {
             document_id_text(entry.key)
             async for entry in self._sink.quarantined()
-            if entry.index == self._report.index
+            if entry.index == report.index
         }
         for one in differences.values():
-            self._report.add(replace(one, quarantined=one.id in refused))
+            report.add(replace(one, quarantined=one.id in refused))
 
 
 def _difference(

@@ -84,6 +84,14 @@ class Report:
         if len(self.differences) < MOST_SHOWN:
             self.differences.append(difference)
 
+    def include(self, other: Report) -> None:
+        """Take in what another part of the same comparison has found."""
+        self.documents += other.documents
+        self.ids += other.ids
+        self.quarantined += other.quarantined
+        self.counts += other.counts
+        self.differences = [*self.differences, *other.differences][:MOST_SHOWN]
+
     def count(self, verdict: Verdict, kind: Kind | None = None) -> int:
         """How many differences there are of a verdict, and of a kind."""
         if kind is not None:

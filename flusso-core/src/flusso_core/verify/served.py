@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flusso_core.errors import EngineError
 from flusso_core.interfaces import DocumentBuilder, SinkCapabilities
-from flusso_core.model import GenerationRecord, IndexMapping, StateRecord, StreamIdentity
+from flusso_core.model import (
+    Generation,
+    GenerationRecord,
+    IndexMapping,
+    StateRecord,
+    StreamIdentity,
+)
 
 
 class NotComparable(EngineError):
@@ -80,6 +86,21 @@ def require_stream(record: StateRecord, identity: StreamIdentity, sink: str) -> 
             f"{sink} has index {record.index} from the stream {theirs.stream} of database "
             f"{theirs.database} at server {theirs.system}, and the source is {ours.stream} of "
             f"{ours.database} at {ours.system}: a run has to bring it over first"
+        )
+
+
+def require_seen(
+    generation: GenerationRecord, existing: Sequence[Generation], index: str, sink: str
+) -> None:
+    """See to it that searches see the generation that they should see.
+
+    Raises:
+        NotComparable: they see another one, or none.
+    """
+    if not any(one.serves and one.number == generation.number for one in existing):
+        raise NotComparable(
+            f"searches of index {index} at {sink} do not see generation {generation.number}, which "
+            "they should: flusso indexes shows what there is"
         )
 
 

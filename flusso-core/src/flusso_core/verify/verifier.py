@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
+from flusso_core.engine.groups import first_leaf
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.transforms import Transforms
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, DocumentTransform, Sink
@@ -19,6 +20,7 @@ from flusso_core.verify.served import (
     built_by,
     record_of,
     require_capable,
+    require_seen,
     require_stream,
     serving,
 )
@@ -98,7 +100,6 @@ class Verifier:
                 generation took the place of the one that was compared.
         """
         async with self._served() as served:
-            report = Report(self._name, self._index, served.number)
             standing = Standing(
                 self._capture,
                 self._sink,
@@ -109,11 +110,11 @@ class Verifier:
                 patience=self._patience,
             )
             sides = Sides(self._sink, served, self._transforms, self._retrier)
-            inquiry = Inquiry(sides, standing, self._sink, report, repair)
-            comparison = _Comparison(
-                sides, inquiry, report, self._most_suspects, progressed or _nobody
-            )
-            await comparison.run(self._readers, self._retrier)
+            inquiry = Inquiry(sides, standing, self._sink, repair)
+            report = Report(self._name, self._index, served.number)
+            comparison = _Comparison(sides, inquiry, report, self._most_suspects)
+            await comparison.run(self._readers, self._retrier, progressed or _nobody)
+            report.repaired = inquiry.repaired
             report.behind = standing.behind
         return report
 
@@ -126,6 +127,10 @@ class Verifier:
         generation = serving(record, self._name)
         identity = await self._retrier.run("asking the source", self._capture.identity)
         require_stream(record, identity, self._name)
+        existing = await self._retrier.run(
+            "listing generations", lambda: self._sink.generations(self._index)
+        )
+        require_seen(generation, existing, self._index, self._name)
         served = built_by(generation, self._builder, self._index)
         if served.builder is self._builder:
             yield served
@@ -139,74 +144,89 @@ class Verifier:
 class _Comparison:
     """One pass over both sides, several key ranges at once."""
 
-    def __init__(
-        self,
-        sides: Sides,
-        inquiry: Inquiry,
-        report: Report,
-        most_suspects: int,
-        progressed: Progressed,
-    ) -> None:
+    def __init__(self, sides: Sides, inquiry: Inquiry, report: Report, most_suspects: int) -> None:
         self._sides = sides
         self._inquiry = inquiry
         self._report = report
         self._most_suspects = most_suspects
-        self._progressed = progressed
-        self._suspects: dict[Key, None] = {}
-        self._judging = asyncio.Lock()
-        self._estimate: int | None = None
 
-    async def run(self, readers: int, retrier: Retrier) -> None:
+    async def run(self, readers: int, retrier: Retrier, progressed: Progressed) -> None:
         """Compare everything, and judge what differs."""
-        self._estimate = await self._sides.estimate()
+        estimate = await self._sides.estimate()
         spans = list(await self._sides.ranges(readers * _RANGES_PER_READER))
         spans.reverse()
-        self._progressed(0, self._estimate)
+        progressed(0, estimate)
+        report = self._report
+        suspects = _Suspected(self._inquiry, report, self._most_suspects)
 
         async def read() -> None:
             while spans:
-                await self._compare_range(spans.pop())
+                async for count in self._compare_range(spans.pop(), suspects):
+                    report.documents += count
+                    progressed(report.documents, estimate)
 
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(retrier.run("comparing ids", self._compare_ids))
-            for _ in range(readers):
-                tasks.create_task(read())
-        await self._judge()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                listing = tasks.create_task(retrier.run("comparing ids", self._compare_ids))
+                for _ in range(readers):
+                    tasks.create_task(read())
+        except ExceptionGroup as group:
+            error = first_leaf(group)
+            raise error from error.__cause__
+        await suspects.judge()
+        report.include(listing.result())
 
-    async def _compare_range(self, span: KeyRange) -> None:
-        """Compare the documents that the source has in a range."""
+    async def _compare_range(
+        self, span: KeyRange, suspects: _Suspected
+    ) -> AsyncGenerator[int, None]:
+        """Compare the documents that the source has in a range; yields how many, page by page."""
         cursor: Key | None = None
         while True:
             page = await self._sides.page(span, cursor)
             stored = await self._sides.stored(list(page.documents))
-            await self._suspect(
+            await suspects.add(
                 [key for key, body in page.documents.items() if not same(body, stored[key].body)]
             )
-            self._report.documents += len(page.documents)
-            self._progressed(self._report.documents, self._estimate)
+            yield len(page.documents)
             cursor = page.cursor
             if cursor is None:
                 return
 
-    async def _compare_ids(self) -> None:
-        """Find documents of the sink that the source lacks."""
-        self._report.ids = 0
+    async def _compare_ids(self) -> Report:
+        """Find documents of the sink that the source lacks.
+
+        What it finds is in a report of its own: where the listing fails, it begins anew.
+        """
+        report = Report(self._report.sink, self._report.index, self._report.generation)
+        suspects = _Suspected(self._inquiry, report, self._most_suspects)
         async with aclosing(self._sides.lacking()) as found:
             async for count, keys in found:
-                self._report.ids += count
-                await self._suspect(keys)
+                report.ids += count
+                await suspects.add(keys)
+        await suspects.judge()
+        return report
 
-    async def _suspect(self, keys: Sequence[Key]) -> None:
-        self._suspects |= dict.fromkeys(keys)
-        if len(self._suspects) >= self._most_suspects:
-            await self._judge()
 
-    async def _judge(self) -> None:
-        """Find out about those that there are; whoever adds more meanwhile waits."""
-        async with self._judging:
-            keys, self._suspects = list(self._suspects), {}
-            if keys:
-                await self._inquiry.judge(keys)
+class _Suspected:
+    """Documents that may differ, judged many at a time, and never more than so many held."""
+
+    def __init__(self, inquiry: Inquiry, report: Report, most: int) -> None:
+        self._inquiry = inquiry
+        self._report = report
+        self._most = most
+        self._keys: dict[Key, None] = {}
+
+    async def add(self, keys: Sequence[Key]) -> None:
+        """Note these; where there are many by now, find out about all of them."""
+        self._keys |= dict.fromkeys(keys)
+        if len(self._keys) >= self._most:
+            await self.judge()
+
+    async def judge(self) -> None:
+        """Find out about those that there are."""
+        keys, self._keys = self._keys, {}
+        if keys:
+            await self._inquiry.judge(keys, self._report)
 
 
 def _nobody(_: int, __: int | None) -> None:
