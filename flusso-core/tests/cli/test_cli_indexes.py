@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flusso_core.cli import ExitCode
-from flusso_core.cli.destinations import Role, entries, read
+from flusso_core.cli.destinations import Entry, Role, entries, prunable, read, remove
 from flusso_core.model import Generation, GenerationRecord
 from flusso_core.testing import MemoryDestination, MemorySink
 
@@ -43,6 +43,10 @@ def test_the_table_says_what_each_generation_is_there_for(past: Place) -> None:
     assert rows["1", "theirs"] == "of another program 1 2 bytes 0/7"
     assert "plain" in done.stdout
     assert "remembers nothing: every run fills it" in done.stdout
+
+
+def numbers(there: Sequence[Entry]) -> list[int]:
+    return [one.number for one in there]
 
 
 def lines(table: str) -> Sequence[str]:
@@ -151,10 +155,27 @@ def test_what_searches_see_is_never_prunable() -> None:
     lay_out(destination)
     existing = asyncio.run(MemorySink(destination).generations("parents"))
     for record in (None, destination.records["parents"]):
-        found = {one.number: one for one in entries(record, existing)}
-        assert not found[4].prunable(kept=True)
-    forgotten = entries(None, existing)
-    assert [one.number for one in forgotten if one.prunable(kept=False)] == [5, 3, 2, 1]
+        assert 4 not in numbers(prunable(entries(record, existing), kept=True))
+
+
+def test_what_nothing_is_remembered_of_is_left_to_the_next_run() -> None:
+    """The memory may come back, and a run may be filling one of them. Others' need none."""
+    destination = MemoryDestination()
+    lay_out(destination)
+    existing = asyncio.run(MemorySink(destination).generations("parents"))
+    theirs = [replace(one, foreign=one.number == 1) for one in existing]
+    forgotten = entries(None, theirs)
+    assert [one.role for one in forgotten] == [*4 * [Role.UNKNOWN], Role.FOREIGN]
+    assert numbers(prunable(forgotten, kept=True)) == [1]
+
+
+def test_another_program_that_still_serves_is_left_alone() -> None:
+    """It may be filling a generation of its own."""
+    theirs = [Generation("parents", one, "theirs", one == 1, foreign=True) for one in (1, 2)]
+    assert prunable(entries(None, theirs), kept=True) == []
+    ours = Generation("parents", 3, "ours", serves=True)
+    taken_over = [replace(one, serves=False) for one in theirs]
+    assert numbers(prunable(entries(None, [ours, *taken_over]), kept=True)) == [2, 1]
 
 
 def test_what_is_kept_but_gone_is_not_told() -> None:
@@ -189,7 +210,27 @@ def test_a_generation_that_is_made_while_it_is_read_is_never_taken_for_unused() 
         for _ in range(2):
             _, there = (await read(sink, ["parents"]))["parents"]
             current = next(one for one in there if one.role is Role.CURRENT)
-            assert not current.prunable(kept=True)
+            assert current not in prunable(there, kept=True)
             assert current.found is None
+
+    asyncio.run(main())
+
+
+def test_what_has_come_to_be_needed_meanwhile_is_left() -> None:
+    """While somebody thought about the question, a run has gone back to it."""
+    destination = MemoryDestination()
+    lay_out(destination)
+
+    async def main() -> None:
+        sink = MemorySink(destination)
+        _, there = (await read(sink, ["parents"]))["parents"]
+        unused, kept = prunable(there, kept=True)[:2]
+        record = destination.records["parents"]
+        destination.records["parents"] = replace(record, serving=kept.record, kept=())
+        assert not await remove(sink, "parents", kept, kept=True)
+        assert ("parents", kept.number) in destination.generations
+        for _ in range(2):
+            assert await remove(sink, "parents", unused, kept=True)
+            assert ("parents", unused.number) not in destination.generations
 
     asyncio.run(main())

@@ -37,6 +37,9 @@ class Role(StrEnum):
     UNUSED = "unused"
     """No run needs it: one that was killed has left it behind."""
 
+    UNKNOWN = "unknown"
+    """Nothing is remembered of the index, so that only the next run can tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -63,15 +66,10 @@ class Entry:
         """Whether searches see it."""
         return self.found is not None and self.found.serves
 
-    def prunable(self, *, kept: bool) -> bool:
-        """Whether it can be removed: no run needs it and no search sees it.
-
-        Args:
-            kept: also if it was kept on purpose. The record forgets it on the next start.
-        """
-        if self.found is None or self.serves:
-            return False
-        return self.role in (Role.FOREIGN, Role.UNUSED) or (kept and self.role is Role.KEPT)
+    @property
+    def foreign(self) -> bool:
+        """Whether another program made it."""
+        return self.found is not None and self.found.foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +147,50 @@ def entries(record: StateRecord | None, existing: Iterable[Generation]) -> list[
         generation = there.pop((one.number, one.schema_hash), None)
         if generation is not None or role is not Role.KEPT:
             found.append(Entry(one.number, one.schema_hash, role, generation, one))
+    unnamed = Role.UNKNOWN if record is None else Role.UNUSED
     for other in there.values():
-        role = Role.FOREIGN if other.foreign else Role.UNUSED
+        role = Role.FOREIGN if other.foreign else unnamed
         found.append(Entry(other.number, other.schema_hash, role, other, None))
     return sorted(found, key=lambda entry: entry.number, reverse=True)
+
+
+def prunable(there: Sequence[Entry], *, kept: bool) -> list[Entry]:
+    """Those of an index that can be removed: no run needs them and no search sees them.
+
+    What another program made can be removed once searches see one of ours: before that, the other
+    one may be at work.
+
+    Args:
+        there: all generations of the index.
+        kept: also those that were kept on purpose. The record forgets them on the next start.
+    """
+    roles = {Role.UNUSED}
+    if kept:
+        roles.add(Role.KEPT)
+    if any(one.serves and not one.foreign for one in there):
+        roles.add(Role.FOREIGN)
+    return [one for one in there if one.role in roles and one.found and not one.serves]
+
+
+async def remove(sink: Sink, index: str, entry: Entry, *, kept: bool) -> bool:
+    """Remove a generation unless it is needed by now; returns whether it is gone.
+
+    Args:
+        sink: where it is.
+        index: the logical name.
+        entry: as it was found.
+        kept: as for `prunable`.
+
+    Raises:
+        SinkError: the sink cannot, or does not.
+    """
+    _, there = (await read(sink, [index]))[index]
+    if entry.found is None or entry.found not in [one.found for one in there]:
+        return True
+    if entry.found not in [one.found for one in prunable(there, kept=kept)]:
+        return False
+    await sink.drop_generation(entry.found)
+    return True
 
 
 def _named(record: StateRecord | None) -> Iterable[tuple[Role, GenerationRecord]]:

@@ -119,13 +119,13 @@ def _state(index: IndexState, entry: Entry) -> str:
         case Role.SERVING:
             newest = "" if index.record is None else f" {index.record.current.number}"
             parts.append(f"until{newest} is filled")
-        case Role.UNUSED:
-            parts.append("no record of it" if entry.serves else "unused")
-        case Role.KEPT:
-            parts.append("kept")
+        case Role.UNKNOWN:
+            parts.append("no record of it")
+        case Role.KEPT | Role.UNUSED:
+            parts.append(entry.role.value)
         case Role.FOREIGN:
-            pass
-    if entry.found is not None and entry.found.foreign:
+            pass  # as such it is told below, whatever its role
+    if entry.foreign:
         parts.append("of another program")
     return ", ".join(parts)
 
@@ -173,7 +173,7 @@ def _entry_json(entry: Entry) -> dict[str, JsonValue]:
         "role": entry.role.value,
         "exists": entry.found is not None,
         "serves": entry.serves,
-        "foreign": entry.found is not None and entry.found.foreign,
+        "foreign": entry.foreign,
         "seeded": None if record is None else record.seeded,
         "clean": None if record is None else record.clean,
         "ranges": {"done": sum(one.done for one in ranges), "all": len(ranges)} if ranges else None,

@@ -18,7 +18,6 @@ from flusso_core.cli.sinks import planned_sinks, sink_option
 
 if TYPE_CHECKING:
     from flusso_core.cli.destinations import Entry, SinkState
-    from flusso_core.interfaces import Sink
     from flusso_core.model import JsonValue
     from flusso_core.pipeline import Plan
 
@@ -91,38 +90,28 @@ def command(context: click.Context, **given: Unpack[PruneArguments]) -> ExitCode
 
 
 def _targets(states: Iterable[SinkState], *, kept: bool) -> Iterable[_Target]:
+    from flusso_core.cli.destinations import prunable
+
     for state in states:
         for index in state.indexes:
-            for entry in index.entries:
-                if entry.prunable(kept=kept):
-                    yield _Target(state.sink, index.index, entry)
+            for entry in prunable(index.entries, kept=kept):
+                yield _Target(state.sink, index.index, entry)
 
 
 async def _remove(planned: Plan, targets: Sequence[_Target], *, kept: bool) -> list[_Target]:
+    from flusso_core.cli.destinations import remove
     from flusso_core.errors import SinkError
 
     done: list[_Target] = []
     for target in targets:
         try:
             async with planned.make_sink(target.sink) as sink:
-                left = await _remove_one(sink, target, kept=kept)
+                gone = await remove(sink, target.index, target.entry, kept=kept)
+            left = None if gone else "it is needed by now"
         except SinkError as error:
             left = str(error)
         done.append(replace(target, left=left))
     return done
-
-
-async def _remove_one(sink: Sink, target: _Target, *, kept: bool) -> str | None:
-    """Remove it unless it is needed by now; returns why it was left."""
-    from flusso_core.cli.destinations import read
-
-    _, there = (await read(sink, [target.index]))[target.index]
-    for entry in there:
-        if (entry.number, entry.schema_hash) == (target.entry.number, target.entry.schema_hash):
-            if entry.found is None or not entry.prunable(kept=kept):
-                return "it is needed by now"
-            await sink.drop_generation(entry.found)
-    return None
 
 
 def _report(context: click.Context, given: PruneArguments, targets: Sequence[_Target]) -> None:
