@@ -32,6 +32,7 @@ from flusso_source_polling import snapshots
 from flusso_source_polling.catalogue import reflect, table_names
 from flusso_source_polling.climbing import climb
 from flusso_source_polling.database import Database, StatementRefused
+from flusso_source_polling.dialects import Dialect
 from flusso_source_polling.findings import find
 from flusso_source_polling.indexes import Index, compile_index
 from flusso_source_polling.missing import without_row
@@ -79,7 +80,9 @@ class PollingBuilder(DocumentBuilder):
         """
         database = Database(self._options.url(), pool_size=CONNECTIONS)
         try:
-            await asyncio.to_thread(self._compile, database)
+            await asyncio.to_thread(
+                database.read, "read the catalogue", partial(self._compile, database.dialect)
+            )
         except BaseException:
             await asyncio.to_thread(database.close)
             raise
@@ -182,16 +185,14 @@ class PollingBuilder(DocumentBuilder):
         """What the schemas ask for that the database does not have; works without `open`."""
         return await asyncio.to_thread(find, Database(self._options.url()), self._schemas)
 
-    def _compile(self, database: Database) -> None:
-        dialect = database.dialect
+    def _compile(self, dialect: Dialect, connection: Connection) -> None:
         self._indexes, self._unfit = {}, []
-        with database.connect() as connection, database.errors("read the catalogue"):
-            tables = reflect(connection, dialect, table_names(self._schemas))
-            for schema in self._schemas:
-                try:
-                    self._indexes[schema.index] = compile_index(schema, tables, dialect)
-                except (SourceFatal, ConfigError) as error:
-                    self._unfit.append(UnfitIndex(schema.index, str(error)))
+        tables = reflect(connection, dialect, table_names(self._schemas))
+        for schema in self._schemas:
+            try:
+                self._indexes[schema.index] = compile_index(schema, tables, dialect)
+            except (SourceFatal, ConfigError) as error:
+                self._unfit.append(UnfitIndex(schema.index, str(error)))
 
     def _read(self, index: str, doing: str, work: Callable[[Connection], T]) -> T:
         """Do the work in a short transaction, or in the snapshot of the last poll. Blocks."""
@@ -202,8 +203,7 @@ class PollingBuilder(DocumentBuilder):
         try:
             if shared is not None:
                 return shared.read(doing, work)
-            with database.connect() as connection, database.errors(doing):
-                return work(connection)
+            return database.read(doing, work)
         except StatementRefused as error:
             raise SchemaMismatch(index, str(error)) from error
 

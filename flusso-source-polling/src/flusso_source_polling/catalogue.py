@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy import Connection, Inspector, MetaData, inspect
 from sqlalchemy import Table as SqlTable
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.exc import NoSuchTableError, SAWarning
 
 from flusso_core.errors import SourceFatal
 from flusso_core.model import TableName
@@ -66,41 +67,48 @@ def reflect(
     connection: Connection, dialect: Dialect, names: Iterable[TableName]
 ) -> dict[TableName, Table]:
     """The tables of these names that there are."""
-    found: dict[TableName, Table] = {}
     inspector = inspect(connection)
-    for name in names:
-        schema = dialect.schema(name.schema)
-        try:
-            table = SqlTable(
-                name.name, MetaData(), schema=schema, autoload_with=connection, resolve_fks=False
-            )
-        except NoSuchTableError:
-            continue
-        collations = dialect.collations(connection, name.name, schema)
-        columns = {
-            one.name: Column(one.name, one.type, collations.get(one.name)) for one in table.columns
-        }
-        primary_key = tuple(one.name for one in table.primary_key.columns)
-        indexes = [
-            frozenset(str(column) for column in index["column_names"])
-            for index in inspector.get_indexes(name.name, schema)
-            if index["unique"]
-            and not index.get("dialect_options", {}).get("sqlite_where")
-            and not index.get("dialect_options", {}).get("postgresql_where")
-        ]
-        constraints = [
-            frozenset(one["column_names"])
-            for one in inspector.get_unique_constraints(name.name, schema)
-        ]
-        unique = [
-            one
-            for one in (*indexes, *constraints)
-            if one <= columns.keys() and not any(table.columns[each].nullable for each in one)
-        ]
-        if primary_key:
-            unique.append(frozenset(primary_key))
-        found[name] = Table(name, table, columns, primary_key, tuple(unique))
-    return found
+    with warnings.catch_warnings():
+        # Of a type that SQLAlchemy does not know: a schema may leave such a column alone.
+        warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
+        found = {name: _reflect(connection, inspector, dialect, name) for name in names}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def _reflect(
+    connection: Connection, inspector: Inspector, dialect: Dialect, name: TableName
+) -> Table | None:
+    schema = dialect.schema(name.schema)
+    try:
+        table = SqlTable(
+            name.name, MetaData(), schema=schema, autoload_with=connection, resolve_fks=False
+        )
+    except NoSuchTableError:
+        return None
+    collations = dialect.collations(connection, name.name, schema)
+    columns = {
+        one.name: Column(one.name, one.type, collations.get(one.name)) for one in table.columns
+    }
+    primary_key = tuple(one.name for one in table.primary_key.columns)
+    indexes = [
+        frozenset(str(column) for column in index["column_names"])
+        for index in inspector.get_indexes(name.name, schema)
+        if index["unique"]
+        and not index.get("dialect_options", {}).get("sqlite_where")
+        and not index.get("dialect_options", {}).get("postgresql_where")
+    ]
+    constraints = [
+        frozenset(one["column_names"])
+        for one in inspector.get_unique_constraints(name.name, schema)
+    ]
+    unique = [
+        one
+        for one in (*indexes, *constraints)
+        if one <= columns.keys() and not any(table.columns[each].nullable for each in one)
+    ]
+    if primary_key:
+        unique.append(frozenset(primary_key))
+    return Table(name, table, columns, primary_key, tuple(unique))
 
 
 def require(tables: Tables, names: Iterable[TableName], origin: str) -> None:

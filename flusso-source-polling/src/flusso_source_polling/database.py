@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
@@ -21,6 +21,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from flusso_core.errors import ConfigError, SourceError, SourceFatal, SourceUnavailable
 from flusso_source_polling.dialects import Dialect, dialect_of
+
+T = TypeVar("T")
 
 # Result codes of SQLite (https://sqlite.org/rescode.html): busy, locked, I/O error, cannot open.
 _SQLITE_PASSES = frozenset({5, 6, 10, 14})
@@ -60,7 +62,9 @@ class Database:
         self.dialect: Dialect = dialect_of(self.url)
         self._pool_size = pool_size
         self._engine: Engine | None = None
-        self._creating = threading.Lock()
+        self._lock = threading.Lock()
+        self._reads = 0
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -80,15 +84,40 @@ class Database:
         """
         with self.errors("connect"):
             self.dialect.require(self.url)
-            with self._creating:
+            with self._lock:
                 engine = self._engine = self._engine or self._create()
             return engine.connect()
 
+    def read(self, doing: str, work: Callable[[Connection], T]) -> T:
+        """Do the work in a transaction of its own. Blocks.
+
+        Raises:
+            SourceUnavailable: the database is not there.
+            SourceFatal: it refuses.
+        """
+        with self._lock:
+            self._reads += 1
+        try:
+            with self.connect() as connection, self.errors(doing):
+                return work(connection)
+        finally:
+            with self._lock:
+                self._reads -= 1
+            self._dispose()
+
     def close(self) -> None:
-        """End the connections that are kept. Idempotent."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.dispose()
+        """End the connections that are kept, and those of reads that still run when they end.
+
+        Idempotent.
+        """
+        self._closed = True
+        self._dispose()
+
+    def _dispose(self) -> None:
+        with self._lock:
+            if self._closed and not self._reads and self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
 
     def _create(self) -> Engine:
         # A kept connection may be one to a server that has been restarted since.

@@ -43,9 +43,9 @@ _SETTINGS = (
     "SET SESSION TRANSACTION READ ONLY",
 )
 _TEMPORAL = (sql.Date, sql.DateTime, sql.Time)
-_KEYS = (sql.Integer, sql.String, sql.LargeBinary, sql.Uuid, sql.Date, sql.DateTime, sql.Numeric)
+_BINARY = (sql.LargeBinary, sql.BINARY, sql.VARBINARY)
+_KEYS = (sql.Integer, sql.String, *_BINARY, sql.Uuid, sql.Date, sql.DateTime, sql.Numeric)
 _INTEGER = re.compile(r"-?\d{1,20}")
-_DECIMAL = re.compile(r"-?\d+(\.\d+)?")
 _BYTES = re.compile(r"\\x((?:[0-9a-f]{2})*)")
 _NO_DATE = "0000-00-00"
 _SINGLE_DIGITS = range(6, 10)
@@ -116,10 +116,10 @@ class MariaDBDialect(Dialect):
     def read(self, expression: Expression, column: Column) -> Expression:
         """What Python has no type for as a text; floats of four bytes as doubles."""
         kind = column.type
-        if isinstance(kind, (*_TEMPORAL, sql.Uuid)):
+        if isinstance(kind, (*_TEMPORAL, sql.Uuid, sql.NullType)):
             return cast(expression, sql.CHAR)
         if isinstance(kind, mysql.BIT):
-            return type_coerce(expression + 0, _RAW)
+            return type_coerce(expression, sql.Integer) + 0
         if isinstance(kind, mysql.FLOAT):
             # As a text it would lose digits.
             return cast(expression, sql.Double)
@@ -162,7 +162,7 @@ class MariaDBDialect(Dialect):
     def key(self, expression: Expression, column: Column) -> Expression:
         """Bytes in hexadecimal, as Postgres has them; times without zeros at the end."""
         kind = column.type
-        if isinstance(kind, sql.LargeBinary):
+        if isinstance(kind, _BINARY):
             return func.concat("\\x", func.lower(func.hex(expression)))
         if isinstance(kind, _TEMPORAL):
             spelled: Expression = cast(expression, sql.CHAR)
@@ -185,11 +185,16 @@ class MariaDBDialect(Dialect):
 
     def typed(self, text: str, column: Column) -> Expression:
         """A value of the column's type: MariaDB compares numbers with texts as doubles."""
-        return literal(_typed(text, column), _RAW)
+        value = _typed(text, column)
+        return _digits(value) if isinstance(value, Decimal) else literal(value, _RAW)
 
     def among(self, expression: Expression, texts: Sequence[str], column: Column) -> Expression:
         """The index finds what is alike, of which what is the same is taken."""
-        given = [value for one in texts if (value := _typed(one, column)) is not None]
+        given = [
+            _digits(value) if isinstance(value, Decimal) else value
+            for one in texts
+            if (value := _typed(one, column)) is not None
+        ]
         alike = type_coerce(expression, _RAW).in_(given)
         if not _is_text(column):
             return alike
@@ -220,8 +225,8 @@ class MariaDBDialect(Dialect):
             spelled = "true" if value else "false"
             return literal(spelled if _is_text(column) else int(value), _RAW)
         exact = isinstance(kind, sql.Integer | sql.Numeric) and not isinstance(kind, sql.Float)
-        if exact and _DECIMAL.fullmatch(str(value)):
-            return literal(Decimal(str(value)), _RAW)
+        if exact and (exactly := _decimal(str(value))) is not None:
+            return _digits(exactly)
         return literal(str(value) if _is_text(column) else value, _RAW)
 
     def like(self, expression: Expression, pattern: Expression, *, fold: bool) -> Expression:
@@ -268,7 +273,7 @@ class MariaDBDialect(Dialect):
 
 
 def _is_text(column: Column) -> bool:
-    return isinstance(column.type, sql.String) and not isinstance(column.type, sql.LargeBinary)
+    return isinstance(column.type, sql.String) and not isinstance(column.type, _BINARY)
 
 
 def _collated(expression: Expression, collation: str) -> Expression:
@@ -282,11 +287,25 @@ def _typed(text: str, column: Column) -> int | Decimal | bytes | str | None:
     if isinstance(kind, sql.Integer | mysql.YEAR):
         return int(text) if _INTEGER.fullmatch(text) else None
     if isinstance(kind, sql.Numeric):
-        return Decimal(text) if _DECIMAL.fullmatch(text) else None
-    if isinstance(kind, sql.LargeBinary):
+        return _decimal(text)
+    if isinstance(kind, _BINARY):
         found = _BYTES.fullmatch(text)
         return bytes.fromhex(found[1]) if found else None
     return text
+
+
+def _decimal(text: str) -> Decimal | None:
+    """The number that the text is; `None`: it is none."""
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() else None
+
+
+def _digits(number: Decimal) -> Expression:
+    """The number in digits alone: with an exponent MariaDB takes it for a double."""
+    return literal_column(f"{number:f}")
 
 
 def _temporal(spelled: str, kind: object) -> str | None:

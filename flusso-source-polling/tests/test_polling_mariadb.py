@@ -1,0 +1,333 @@
+"""A real MariaDB: the kit's promises, values as they are stored, keys as they are spelled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from flusso_core.errors import ConfigError, SchemaMismatch, SourceFatal, SourceUnavailable
+from flusso_core.hookspecs import SourceContext
+from flusso_core.interfaces import ChangeCapture, DocumentBuilder
+from flusso_core.model import Change, IndexKeys, KeyRange, Operation, TableName
+from flusso_core.schema import parse_schema
+from flusso_core.testing.conformance import (
+    SCHEMA,
+    BuilderConformance,
+    CaptureConformance,
+    Rows,
+    SourceBench,
+    Write,
+    statement,
+)
+from flusso_source_polling.builder import PollingBuilder
+from flusso_source_polling.capture import PollingCapture
+from flusso_source_polling.options import PollingOptions
+
+pytestmark = pytest.mark.integration
+
+EXACT = "varchar(200) COLLATE utf8mb4_nopad_bin"
+KIT_TABLES = (
+    f"CREATE TABLE parents (`key` {EXACT} PRIMARY KEY, name {EXACT})",
+    f"CREATE TABLE children (`key` {EXACT} PRIMARY KEY, parent {EXACT}, INDEX (parent))",
+)
+
+
+@pytest.fixture(autouse=True)
+def no_reserved_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+
+class Client:
+    """The database by its own driver."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+
+    def execute(self, *statements: str) -> Sequence[Any]:
+        """Do the statements one by one, each in a transaction of its own; rows of the last one."""
+        return self.transaction([(one, ()) for one in statements])
+
+    def transaction(
+        self, statements: Iterable[tuple[str, Sequence[Any]]], *, roll_back: bool = False
+    ) -> Sequence[Any]:
+        """Do the statements in one transaction; rows of the last one."""
+        # Here, as it is not there where the package's unit tests run without servers.
+        import pymysql
+
+        parts = self._parts
+        connection = pymysql.connect(
+            host=parts.hostname or "",
+            port=parts.port or 0,
+            user=parts.username,
+            password=unquote(parts.password or ""),
+            database=parts.path[1:],
+            charset="utf8mb4",
+        )
+        with connection, connection.cursor() as cursor:
+            for text, values in statements:
+                cursor.execute(text, tuple(values) or None)
+            (connection.rollback if roll_back else connection.commit)()
+            return cursor.fetchall() if cursor.description else ()
+
+
+class MariaDBBench(SourceBench):
+    """A database of a real server, whose tables are compared."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._client = Client(url)
+        self._client.execute(*KIT_TABLES)
+        given = {"connection_url": url, "interval": 0.02, "state": str(folder / "kit.state")}
+        self._context = SourceContext(PollingOptions.model_validate(given), (SCHEMA,))
+
+    def capture(self) -> ChangeCapture:
+        return PollingCapture(self._context)
+
+    def builder(self) -> DocumentBuilder:
+        return PollingBuilder(self._context)
+
+    async def commit(self, *writes: Write) -> None:
+        await asyncio.to_thread(self._client.transaction, map(_statement, writes))
+
+    async def roll_back(self, *writes: Write) -> None:
+        await asyncio.to_thread(self._client.transaction, map(_statement, writes), roll_back=True)
+
+    async def rows(self) -> Rows:
+        execute = self._client.execute
+        return Rows(
+            dict(execute("SELECT `key`, name FROM parents")),
+            dict(execute("SELECT `key`, parent FROM children")),
+        )
+
+    async def disconnect(self) -> None:
+        sessions = self._client.execute(
+            "SELECT id FROM information_schema.processlist "
+            "WHERE db = database() AND id <> connection_id()"
+        )
+        for (session,) in sessions:
+            self._client.execute(f"KILL {session}")
+
+
+def _statement(write: Write) -> tuple[str, list[str]]:
+    """The kit's statement: `key` is a word of MariaDB's, and a conflict has another name."""
+    text, values = statement(write, truncate=False)
+    text = text.replace("ON CONFLICT (key) DO UPDATE SET", "ON DUPLICATE KEY UPDATE")
+    for column in ("name", "parent"):
+        text = text.replace(f"excluded.{column}", f"VALUES({column})")
+    return text.replace("(key,", "(`key`,").replace(" key = ", " `key` = "), values
+
+
+class TestMariaDBCapture(CaptureConformance):
+    @pytest.fixture
+    def bench(self, mariadb_database: str, tmp_path: Path) -> MariaDBBench:
+        return MariaDBBench(mariadb_database, tmp_path)
+
+
+class TestMariaDBBuilder(BuilderConformance):
+    @pytest.fixture
+    def bench(self, mariadb_database: str, tmp_path: Path) -> MariaDBBench:
+        return MariaDBBench(mariadb_database, tmp_path)
+
+
+def builder(url: str, *schemas: str) -> PollingBuilder:
+    parsed = tuple(parse_schema(one, f"i{n}", f"i{n}.yml") for n, one in enumerate(schemas))
+    return PollingBuilder(
+        SourceContext(PollingOptions.model_validate({"connection_url": url}), parsed)
+    )
+
+
+async def documents(url: str, schema: str) -> dict[str, Any]:
+    """What is read page by page, numbers exact."""
+    async with builder(url, schema) as reading:
+        assert not reading.unfit()
+        page = await reading.page("i0", KeyRange(), None, 100)
+    return {
+        key[0]: json.loads(body, parse_float=Decimal)
+        for key, body in page.documents
+        if body is not None
+    }
+
+
+VALUES: tuple[tuple[str, str, str, Any], ...] = (
+    ("TINYINT(1)", "boolean", "1", True),
+    ("TINYINT(1)", "integer", "7", 7),
+    ("TINYINT UNSIGNED", "short", "255", 255),
+    ("BIGINT", "long", "-9223372036854775808", -(2**63)),
+    ("BIGINT UNSIGNED", "long", "18446744073709551615", 2**64 - 1),
+    ("DECIMAL(40, 12)", "decimal", "1234567890123456789012345678.123456789012",
+     Decimal("1234567890123456789012345678.123456789012")),
+    ("DECIMAL(5, 2)", "keyword", "1.10", "1.10"),
+    ("DOUBLE", "double", "0.1", Decimal("0.1")),
+    ("DOUBLE", "double", "1.7976931348623157e308", Decimal("1.7976931348623157e308")),
+    ("FLOAT", "float", "3.1415927", Decimal("3.1415927")),
+    ("FLOAT", "float", "16777216", 16777216),
+    ("DATE", "date", "'2024-02-29'", "2024-02-29"),
+    ("DATE", "date", "'0000-00-00'", None),
+    ("DATETIME", "timestamp", "'2024-02-29 01:02:03'", "2024-02-29T01:02:03"),
+    ("DATETIME(6)", "timestamp", "'2024-02-29 01:02:03.500'", "2024-02-29T01:02:03.5"),
+    ("TIMESTAMP(3) NULL", "timestamp", "'2024-02-29 01:02:03.004'",
+     "2024-02-29T01:02:03.004+00:00"),
+    ("TIME", "keyword", "'-838:59:59'", "-838:59:59"),
+    ("YEAR", "integer", "2024", 2024),
+    ("BIT(1)", "boolean", "1", True),
+    ("BIT(4)", "keyword", "5", "0101"),
+    ("ENUM('a', 'ü')", "enum", "'ü'", "ü"),
+    ("SET('a', 'b')", "keyword", "'a,b'", "a,b"),
+    ("CHAR(5)", "keyword", "'a'", "a"),
+    ("VARCHAR(20) CHARACTER SET latin1", "keyword", "'ÄÖ'", "ÄÖ"),
+    ("TEXT", "text", "'quote \" slash \\\\ line \\n 😀'", 'quote " slash \\ line \n 😀'),
+    ("VARBINARY(10)", "binary", "x'00ff'", "AP8="),
+    ("BLOB", "binary", "''", ""),
+    ("UUID", "uuid", "'A0000000-0000-4000-8000-00000000000A'",
+     "a0000000-0000-4000-8000-00000000000a"),
+    ("INET6", "keyword", "'::1'", "::1"),
+    ("JSON", "json", """'{"a": 1.10, "b": ["é"]}'""", {"a": Decimal("1.10"), "b": ["é"]}),
+    ("JSON", "json", "'null'", None),
+    ("INT", "keyword", "NULL", None),
+)  # fmt: skip
+
+
+async def test_values_arrive_as_they_are_stored(mariadb_database: str) -> None:
+    """V4: each type of column, by every digit."""
+    columns = ", ".join(f"c{n} {kind}" for n, (kind, _, _, _) in enumerate(VALUES))
+    values = ", ".join(literal for _, _, literal, _ in VALUES)
+    Client(mariadb_database).execute(
+        f"CREATE TABLE things (id INT PRIMARY KEY, {columns})",
+        "SET sql_mode = ''",
+        "SET time_zone = '+00:00'",
+        f"INSERT INTO things VALUES (1, {values})",
+    )
+    fields = "\n".join(f"  - {field}: c{n}" for n, (_, field, _, _) in enumerate(VALUES))
+    found = await documents(mariadb_database, f"version: 1\ntable: things\nfields:\n{fields}\n")
+    named = {f"c{n}": (kind, one) for n, (kind, _, _, one) in enumerate(VALUES)}
+    assert {name: (named[name][0], one) for name, one in found["1"].items()} == named
+
+
+ALIKE = "varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+FAMILY = """
+version: 1
+table: parents
+filters: [{ column: name, op: in, value: [Ann, Bob] }]
+fields:
+  - keyword: id
+  - has_many: children
+    table: children
+    foreign_key: parent
+    order_by: [{ column: id }]
+    fields:
+      - keyword: id
+      - belongs_to: parent
+        table: parents
+        column: parent
+        fields: [{ keyword: name }]
+  - count: number
+    table: children
+    foreign_key: parent
+  - many_to_many: friends
+    table: parents
+    through: { table: friends, left_key: one, right_key: other }
+    fields: [{ keyword: name }]
+"""
+
+
+async def test_keys_and_filters_are_exact_where_collations_ignore_case(
+    mariadb_database: str,
+) -> None:
+    """V2: 'a' is neither 'A' nor 'a ' nor 'á', whatever the columns hold for equal."""
+    latin = "varchar(20) CHARACTER SET latin1 COLLATE latin1_swedish_ci"
+    Client(mariadb_database).execute(
+        f"CREATE TABLE parents (id {EXACT} PRIMARY KEY, name {ALIKE})",
+        f"CREATE TABLE children (id INT PRIMARY KEY, parent {ALIKE}, INDEX (parent))",
+        f"CREATE TABLE friends (id INT PRIMARY KEY, one {latin}, other {ALIKE})",
+        "INSERT INTO parents VALUES ('a', 'Ann'), ('A', 'Bob'), ('b', 'ann'), ('á', 'Ann')",
+        "INSERT INTO children VALUES (1, 'a'), (2, 'A'), (3, 'A'), (4, 'a '), (5, 'á'), (6, 'b')",
+        "INSERT INTO friends VALUES (1, 'a', 'A'), (2, 'A', 'á'), (3, 'A', 'A '), (4, 'b', 'a')",
+    )
+    found = await documents(mariadb_database, FAMILY)
+
+    def child(number: int, name: str) -> dict[str, Any]:
+        return {"id": str(number), "parent": {"name": name}}
+
+    assert found == {
+        "a": {"id": "a", "children": [child(1, "Ann")], "number": 1, "friends": [{"name": "Bob"}]},
+        "A": {
+            "id": "A",
+            "children": [child(2, "Bob"), child(3, "Bob")],
+            "number": 2,
+            "friends": [{"name": "Ann"}],
+        },
+        "á": {"id": "á", "children": [child(5, "Ann")], "number": 1, "friends": []},
+    }
+    moved = Change(TableName("public", "parents"), Operation.UPSERT, {"id": "A"}, {"id": "A"})
+    async with builder(mariadb_database, FAMILY) as reading:
+        keys = [
+            key
+            async for one in reading.resolve([moved])
+            if isinstance(one, IndexKeys)
+            for key in one.keys
+        ]
+        assert set(keys) == {("A",), ("a",)}
+        assert await reading.missing("i0", ["a", "A", "á", "b", "Á"]) == [("b",), ("Á",)]
+
+
+async def test_a_column_that_goes_stops_its_own_index_alone(mariadb_database: str) -> None:
+    """C14."""
+    client = Client(mariadb_database)
+    client.execute(
+        "CREATE TABLE one (id INT PRIMARY KEY, name TEXT)",
+        "CREATE TABLE two (id INT PRIMARY KEY, name TEXT)",
+        "INSERT INTO one VALUES (1, 'x')",
+    )
+    schema = "version: 1\ntable: {}\nfields: [{{ text: name }}]\n"
+    async with builder(mariadb_database, schema.format("one"), schema.format("two")) as reading:
+        client.execute("ALTER TABLE two DROP COLUMN name")
+        with pytest.raises(SchemaMismatch, match="Unknown column") as caught:
+            await reading.page("i1", KeyRange(), None, 10)
+        assert caught.value.index == "i1"
+        assert len((await reading.page("i0", KeyRange(), None, 10)).documents) == 1
+    async with builder(mariadb_database, schema.format("one"), schema.format("two")) as reading:
+        assert [one.index for one in reading.unfit()] == ["i1"]
+
+
+async def test_what_is_wrong_is_said_without_the_password(mariadb_database: str) -> None:
+    """R4: nobody may come in, nobody is there, and another variety of the URL."""
+    schema = "version: 1\ntable: one\nfields: [{ text: name }]\n"
+    parts = urlsplit(mariadb_database)
+    secret = parts.password or ""
+    wrong = mariadb_database.replace(secret, "hunter2")
+    for url, error in (
+        (wrong, SourceFatal),
+        (mariadb_database.replace(parts.path, "/nowhere"), SourceFatal),
+        (mariadb_database.replace(f":{parts.port}", ":9"), SourceUnavailable),
+        (mariadb_database.replace("mariadb+", "mysql+"), ConfigError),
+        (mariadb_database.replace(parts.path, "/"), ConfigError),
+    ):
+        with pytest.raises(error) as caught:
+            await builder(url, schema).open()
+        told = f"{caught.value}{caught.value.__cause__}"
+        assert "hunter2" not in told
+        assert unquote(secret) not in told
+
+
+async def test_a_read_after_lost_connections_connects_anew(mariadb_database: str) -> None:
+    """R1."""
+    client = Client(mariadb_database)
+    client.execute("CREATE TABLE one (id INT PRIMARY KEY, name TEXT)")
+    async with builder(
+        mariadb_database, "version: 1\ntable: one\nfields: [{ text: name }]\n"
+    ) as it:
+        assert await it.estimate("i0") == 0
+        sessions = client.execute(
+            "SELECT id FROM information_schema.processlist "
+            "WHERE db = database() AND id <> connection_id()"
+        )
+        assert sessions
+        for (session,) in sessions:
+            client.execute(f"KILL {session}")
+        assert await it.estimate("i0") == 0
