@@ -53,6 +53,7 @@ class Servers:
 
     async def attempt(self, seed: int) -> None:
         """One world on all databases, or on the two whose types are wider."""
+        print(f"{SEED}={seed}")  # noqa: T201 - shown where it fails
         kinds = (POSTGRES, MARIADB) if seed % 3 == 0 else (POSTGRES, MARIADB, SQLITE)
         name = f"portable_{secrets.token_hex(6)}"
         urls = {

@@ -262,9 +262,10 @@ class _Fields:
             for name, kind in table.columns.items()
             if kind.ordered and kind.name not in ("boolean", "single")
         ]
+        identifying = table.columns[found.get("primary_key", table.key[0])]
         verbs = [
             "count",
-            "ids",
+            *(["ids"] if "binary" not in identifying.fields else ()),
             *(["sum", "avg"] if added else ()),
             *(["min", "max"] if extremes else ()),
         ]
