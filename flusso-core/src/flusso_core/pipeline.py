@@ -47,7 +47,7 @@ from flusso_core.plugins import (
 if TYPE_CHECKING:
     from flusso_core.engine import Engine
     from flusso_core.engine.retry import Retrier
-    from flusso_core.verify import Verifier
+    from flusso_core.verify import Sample, Verifier
 
 WORKERS = 2
 """Readers of a backfill, and of live changes, where the source has no such option."""
@@ -206,6 +206,7 @@ class Plan:
         name: str,
         retrier: Retrier,
         patience: float,
+        sample: Sample | None = None,
     ) -> Verifier:
         """What compares an index of the sink of that name with the source, over open edges.
 
@@ -217,6 +218,7 @@ class Plan:
             name: of the sink.
             retrier: how failures that pass are tried again.
             patience: seconds for which the index may get no further.
+            sample: how many documents are compared; `None`: all of them.
 
         Raises:
             PluginError: a user hook cannot be used.
@@ -233,6 +235,7 @@ class Plan:
             transforms=_hooks(self.deployment).transforms,
             readers=self._workers("backfill_workers"),
             patience=patience,
+            sample=sample,
         )
 
     def _sink_context(self, name: str) -> SinkContext[BaseModel]:

@@ -73,6 +73,7 @@ def test_json_says_all_of_it(place: Place) -> None:
     assert sink == {
         "sink": "out",
         "generation": 1,
+        "sampled": False,
         "documents": 5,
         "ids": 5,
         "missing": 1,
@@ -83,6 +84,20 @@ def test_json_says_all_of_it(place: Place) -> None:
         "undecided": {"behind": 0, "changing": 0},
         "behind": None,
     }
+
+
+def test_a_sample_is_compared_and_all_ids_are_looked_up(place: Place) -> None:
+    holding(place, RIGHT)
+    done = place.run("verify", "parents", "--sample", "1")
+    assert done.returncode == ExitCode.OK
+    assert "a sample of 1 documents of parents compared" in done.stderr
+    holding(place, {**RIGHT, "9": {}})
+    done = place.run("verify", "parents", "--sample", "10%", "--format", "json")
+    assert done.returncode == ExitCode.FINDINGS
+    [sink] = json.loads(done.stdout)["sinks"]
+    assert (sink["sampled"], sink["documents"], sink["ids"], sink["extra"]) == (True, 1, 6, 1)
+    for wrong in ("0", "0%", "101%", "1.5", "some", ""):
+        assert place.run("verify", "parents", f"--sample={wrong}").returncode == ExitCode.USAGE
 
 
 def test_what_changes_that_are_not_applied_may_explain_ends_with_1(place: Place) -> None:

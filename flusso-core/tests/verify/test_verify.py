@@ -37,7 +37,7 @@ from flusso_core.testing import (
     MemorySink,
     run_in_virtual_time,
 )
-from flusso_core.verify import Kind, NotComparable, Report, Verdict, Verifier
+from flusso_core.verify import Kind, NotComparable, Report, Sample, Verdict, Verifier
 from flusso_core.verify.inquiry import Repair
 
 NEWEST = 1 << 62
@@ -402,6 +402,27 @@ def test_a_listing_that_begins_anew_counts_nothing_twice() -> None:
         wrong = spoil(world)
         report = await world.verify(sink=GivenUp(world.destination), most_suspects=1)
         assert (found(report), report.drift, report.ids) == (wrong, len(wrong), 21)
+
+    virtual(main)
+
+
+def test_a_sample_is_drawn_anew_each_time_and_all_ids_are_looked_up() -> None:
+    async def main() -> None:
+        world = World(100)
+        await world.fill()
+        wrong = spoil(world)
+        extra = {key for key, kind in wrong.items() if kind is Kind.EXTRA}
+        seen: set[str] = set()
+        for _ in range(100):
+            report = await world.verify(sample=Sample(share=0.2))
+            assert report.sampled
+            assert 19 <= report.documents <= 21
+            assert report.ids == 101
+            assert extra <= set(found(report)) <= set(wrong)
+            seen |= set(found(report))
+        assert seen == set(wrong)
+        few = await world.verify(sample=Sample(documents=7))
+        assert 6 <= few.documents <= 8
 
     virtual(main)
 

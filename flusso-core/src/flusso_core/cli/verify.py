@@ -27,6 +27,7 @@ from flusso_core.verify import (
     NotComparable,
     Repair,
     Report,
+    Sample,
     Verdict,
     require_capable,
 )
@@ -46,6 +47,7 @@ class VerifyArguments(RunningArguments):
     index: str
     sink: str | None
     repair: bool
+    sample: Sample | None
     patience: float
     output: str
 
@@ -58,10 +60,17 @@ class Timed:
     seconds: float
 
 
+def _parse_sample(_: click.Context, __: click.Parameter, value: str | None) -> Sample | None:
+    try:
+        return None if value is None else Sample.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command(
     epilog=(
         "\b\nJSON: {version: 1, index, ok,\n"
-        "       sinks: [{sink, generation, seconds, documents, ids,\n"
+        "       sinks: [{sink, generation, seconds, sampled, documents, ids,\n"
         "                missing, stale, extra, repaired, quarantined,\n"
         "                undecided: {behind, changing}, behind or null,\n"
         "                differences: [{id, kind: missing | stale | extra,\n"
@@ -72,6 +81,12 @@ class Timed:
 @index_argument
 @sink_option
 @option("--repair", is_flag=True, help="Build anew what differs, and compare that again.")
+@option(
+    "--sample",
+    callback=_parse_sample,
+    metavar="COUNT|PERCENT%",
+    help="Compare about so many documents, or such a share; all ids are looked up.",
+)
 @option(
     "--patience",
     type=click.FloatRange(min=0),
@@ -88,9 +103,9 @@ class Timed:
 def command(context: click.Context, **given: Unpack[VerifyArguments]) -> ExitCode:
     """Compare an index with the database.
 
-    It compares every document and stops nothing: one that differs is looked at again once its
-    changes have landed. With one that differs then it ends with 5; with 1 where that cannot be
-    told because nothing applies changes.
+    It compares every document, or a sample, and stops nothing: one that differs is looked at
+    again once its changes have landed. With one that differs then it ends with 5; with 1 where
+    that cannot be told because nothing applies changes.
     """
     whole, names = planned_sinks(context, given, given["sink"])
     planned = replace(whole, deployment=only(whole.deployment, given["index"]))
@@ -187,6 +202,7 @@ async def _verify_sink(
             name=name,
             retrier=Retrier(LoggingObserver()),
             patience=given["patience"],
+            sample=given["sample"],
         )
         try:
             report = await verifier.run(
@@ -214,6 +230,7 @@ def _as_json(timed: Timed) -> Mapping[str, JsonValue]:
         "sink": report.sink,
         "generation": report.generation,
         "seconds": round(timed.seconds, 3),
+        "sampled": report.sampled,
         "documents": report.documents,
         "ids": report.ids,
         **{kind.value: report.count(Verdict.DRIFT, kind) for kind in Kind},
@@ -276,7 +293,8 @@ def _summary(timed: Timed) -> str:
     report = timed.report
     speed = report.documents / timed.seconds if timed.seconds > 0 else 0.0
     compared = (
-        f"{report.sink}: {report.documents:,} documents of {report.index} compared in "
+        f"{report.sink}: {'a sample of ' * report.sampled}{report.documents:,} documents of "
+        f"{report.index} compared in "
         f"{timed.seconds:.1f} s ({speed:,.0f}/s)"
     )
     if report.drift:

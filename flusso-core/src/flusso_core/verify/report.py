@@ -56,6 +56,7 @@ class Report:
         sink: the sink's name.
         index: the logical name.
         generation: what was compared: the one that searches see.
+        sampled: only a sample of the documents was compared.
         documents: of the source that were compared.
         ids: of the destination that were looked up in the source.
         repaired: documents that differed, were built anew, and are right now.
@@ -69,6 +70,7 @@ class Report:
     sink: str
     index: str
     generation: int
+    sampled: bool = False
     documents: int = 0
     ids: int = 0
     repaired: int = 0

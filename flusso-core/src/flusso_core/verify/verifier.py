@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
@@ -14,6 +15,7 @@ from flusso_core.model import Key, KeyRange
 from flusso_core.verify.comparison import same
 from flusso_core.verify.inquiry import Inquiry, Repair
 from flusso_core.verify.report import Report
+from flusso_core.verify.sample import RANGES, Sample
 from flusso_core.verify.served import (
     NotComparable,
     Served,
@@ -37,7 +39,7 @@ Progressed = Callable[[int, int | None], None]
 
 
 class Verifier:
-    """Compares one index of a sink with the source, every document of it.
+    """Compares one index of a sink with the source, every document of it or a sample.
 
     Nothing is stopped, and nothing is written by itself: no lease is taken and no position
     confirmed. The edges are open and belong to the caller.
@@ -59,6 +61,8 @@ class Verifier:
         patience: seconds for which the index may get no further before it counts as one that
             nobody keeps right now.
         most_suspects: documents that may differ and are held in memory.
+        sample: how many documents are compared; `None`: all of them. The sink's ids are looked up
+            in any case.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Verifier:
         readers: int = 2,
         patience: float = 30.0,
         most_suspects: int = MOST_SUSPECTS,
+        sample: Sample | None = None,
     ) -> None:
         self._capture = capture
         self._builder = builder
@@ -85,11 +90,12 @@ class Verifier:
         self._readers = readers
         self._patience = patience
         self._most_suspects = most_suspects
+        self._sample = sample
 
     async def run(
         self, *, repair: Repair | None = None, progressed: Progressed | None = None
     ) -> Report:
-        """Compare all documents, and look for those that the sink has beyond them.
+        """Compare documents, and look for those that the sink has and the source has not.
 
         Args:
             repair: builds anew what differs for certain, which is then compared once more.
@@ -111,8 +117,10 @@ class Verifier:
             )
             sides = Sides(self._sink, served, self._transforms, self._retrier)
             inquiry = Inquiry(sides, standing, self._sink, repair)
-            report = Report(self._name, self._index, served.number)
-            comparison = _Comparison(sides, inquiry, report, self._most_suspects)
+            report = Report(
+                self._name, self._index, served.number, sampled=self._sample is not None
+            )
+            comparison = _Comparison(sides, inquiry, report, self._most_suspects, self._sample)
             await comparison.run(self._readers, self._retrier, progressed or _nobody)
             report.repaired = inquiry.repaired
             report.behind = standing.behind
@@ -144,16 +152,30 @@ class Verifier:
 class _Comparison:
     """One pass over both sides, several key ranges at once."""
 
-    def __init__(self, sides: Sides, inquiry: Inquiry, report: Report, most_suspects: int) -> None:
+    def __init__(
+        self,
+        sides: Sides,
+        inquiry: Inquiry,
+        report: Report,
+        most_suspects: int,
+        sample: Sample | None,
+    ) -> None:
         self._sides = sides
         self._inquiry = inquiry
         self._report = report
         self._most_suspects = most_suspects
+        self._sample = sample
 
     async def run(self, readers: int, retrier: Retrier, progressed: Progressed) -> None:
         """Compare everything, and judge what differs."""
         estimate = await self._sides.estimate()
-        spans = list(await self._sides.ranges(readers * _RANGES_PER_READER))
+        if self._sample is None:
+            spans = list(await self._sides.ranges(readers * _RANGES_PER_READER))
+        else:
+            divided = await self._sides.ranges(RANGES)
+            spans = self._sample.draw(divided, estimate, random.SystemRandom())
+            if estimate is not None:
+                estimate = estimate * len(spans) // len(divided)
         spans.reverse()
         progressed(0, estimate)
         report = self._report
