@@ -92,11 +92,14 @@ def measure(given: argparse.Namespace, console: Console) -> tuple[Results, str]:
         started = startup.measure(STARTS)
         running = stack.enter_context(servers(given.postgres, given.opensearch))
         suite = Suite(running, programs, plan, console.print)
-        suite.run()
         profile = ""
-        if given.docs:
-            console.print("profiles")
-            profile = profiling.take(running, plan.users)
+        try:
+            suite.run()
+            if given.docs:
+                console.print("profiles")
+                profile = profiling.take(running, plan.users)
+        except KeyboardInterrupt:
+            console.print("interrupted: this is what was measured so far")
         results = Results(
             machine={
                 "processors": str(os.cpu_count()),
@@ -108,12 +111,15 @@ def measure(given: argparse.Namespace, console: Console) -> tuple[Results, str]:
             idle=suite.idle,
             curves=suite.curves,
             startup=started,
+            failures=suite.failures,
         )
         return results, profile
 
 
 def main() -> int:
-    """Measure and report; the exit code says whether a goal was missed, where that was asked."""
+    """Measure and report; the exit code says whether something failed, or, where that was asked,
+    a goal was missed.
+    """
     given = options()
     console = Console(stderr=True)
     results, profile = measure(given, console)
@@ -131,8 +137,10 @@ def main() -> int:
         output.width = _WIDE
     for table in tables(results, given.base):
         table.show(output)
-    missed = any(verdict.met is False for verdict in verdicts(results))
-    return 1 if missed and given.strict else 0
+    for failure in results.failures:
+        console.print(f"failed: {failure}")
+    missed = given.strict and any(verdict.met is False for verdict in verdicts(results))
+    return 1 if missed or results.failures else 0
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def comparison_table(results: Results, base: str) -> Table:
             (each for each in results.find(base, one.world, one.name) if each.rows == one.rows),
             None,
         )
-        if other is not None:
+        if other is not None and len(other.rounds) == len(one.rounds):
             ratio = pairwise_ratio(_seconds(other), _seconds(one))
             memory = one.peak_memory / other.peak_memory
             rows.append(

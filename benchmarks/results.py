@@ -189,7 +189,12 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All that a run of the benchmarks has measured."""
+    """All that a run of the benchmarks has measured.
+
+    Attributes:
+        startup: seconds of processes that do nothing yet, by command.
+        failures: rounds that came to nothing, each with its program, its world and the reason.
+    """
 
     machine: Mapping[str, str]
     measurements: Sequence[Measurement]
@@ -197,6 +202,7 @@ class Results:
     idle: Sequence[Idle] = ()
     curves: Sequence[Curve] = ()
     startup: Mapping[str, float] = field(default_factory=dict[str, float])
+    failures: Sequence[str] = ()
 
     def find(self, program: str, world: str, name: str) -> list[Measurement]:
         """The measurements of that name, by growing rows."""
@@ -235,4 +241,5 @@ class Results:
             "idle": [asdict(one) for one in self.idle],
             "curves": [asdict(one) for one in self.curves],
             "startup_seconds": dict(self.startup),
+            "failures": list(self.failures),
         }

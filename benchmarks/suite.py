@@ -66,10 +66,12 @@ class Suite:
         self.idle: list[Idle] = []
         self.curves: list[Curve] = []
         self.measurements: list[Measurement] = []
+        self.failures: list[str] = []
 
     def run(self) -> None:
         """Measure all of the plan; what was measured is in the attributes, also on the way."""
         plan = self._plan
+        self._warm_up()
         for name in plan.worlds:
             if name == "shop":
                 sizes = [plan.users // 10, plan.users // 3] if plan.smaller else []
@@ -79,6 +81,15 @@ class Suite:
             else:
                 self._measure(world(name, Sizes.of(plan.users)), max(1, plan.rounds // 2))
 
+    def _warm_up(self) -> None:
+        """Fill a small shop once: a Java virtual machine is slow at first, whoever comes first."""
+        self._say("warming the servers up")
+        small = world("shop", Sizes.of(self._plan.users // 10))
+        with loaded(self._servers.postgres, f"{self._token}_0", small) as database:
+            for _ in self._round(small, database, self._programs[0], filling_only=True):
+                pass
+        self.curves.clear()
+
     def _measure(self, world: World, rounds: int, *, filling_only: bool = False) -> None:
         name = f"{self._token}_{next(self._numbers)}"
         self._say(f"{world.name}: {world.title}, {world.rows:,} rows")
@@ -86,13 +97,24 @@ class Suite:
         with loaded(self._servers.postgres, name, world) as database:
             for number in range(1, rounds + 1):
                 for program in self._programs:
-                    if program.runs(world):
-                        self._say(f"  round {number} of {rounds}: {program.name}")
-                        for one in self._round(world, database, program, filling_only=filling_only):
-                            key = (one.program, one.name)
-                            before = taken.get(key)
-                            rounds_so_far = before.rounds if before else ()
-                            taken[key] = replace(one, rounds=(*rounds_so_far, *one.rounds))
+                    if not program.runs(world):
+                        continue
+                    self._say(f"  round {number} of {rounds}: {program.name}")
+                    try:
+                        found = list(
+                            self._round(world, database, program, filling_only=filling_only)
+                        )
+                    except Exception as error:  # noqa: BLE001  # whatever one program does on one
+                        # world, what was and will be measured elsewhere is not lost for it
+                        self.failures.append(f"{program.name} on {world.name}: {error}")
+                        self._say(f"    failed: {error}")
+                        continue
+                    for one in found:
+                        before = taken.get((one.program, one.name))
+                        rounds_so_far = before.rounds if before else ()
+                        taken[one.program, one.name] = replace(
+                            one, rounds=(*rounds_so_far, *one.rounds)
+                        )
         self.measurements += taken.values()
 
     def _round(

@@ -163,6 +163,10 @@ fields:
 """
 
 
+GIANT = "one giant transaction"
+"""The name of the happening that changes every item of the shop at once."""
+
+
 def shop(users: int) -> World:
     """Users with 5 orders of 2 items and 2 tags: 18 Lucene documents, 1.6 kB each."""
     some = min(10_000, users)
@@ -201,7 +205,7 @@ def shop(users: int) -> World:
                 transactions=many,
             ),
             Happening(
-                "one giant transaction",
+                GIANT,
                 "UPDATE items SET revision = %(mark)s",
                 "orders.items.revision",
                 _first(users),
