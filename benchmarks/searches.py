@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
-from opensearchpy import NotFoundError, OpenSearch
+from opensearchpy import NotFoundError, OpenSearch, TransportError
 
 PATIENCE = 600.0
 """Seconds that anything may take."""
@@ -82,11 +83,16 @@ class Searches:
             self._client.indices.delete(index=name)
 
     def _found(self, query: Mapping[str, Any]) -> int:
-        answer = self._client.search(
-            index=self._names,
-            body={"query": query, "size": 0, "track_total_hits": True},
-            params={"ignore_unavailable": "true", "allow_no_indices": "true"},
-        )
+        try:
+            answer = self._client.search(
+                index=self._names,
+                body={"query": query, "size": 0, "track_total_hits": True},
+                params={"ignore_unavailable": "true", "allow_no_indices": "true"},
+            )
+        except TransportError as error:
+            if error.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+                return 0  # an index that was just made; its shard is not there yet
+            raise
         return int(answer["hits"]["total"]["value"])
 
     def _query(self, path: str, query: Mapping[str, Any]) -> Mapping[str, Any]:
