@@ -30,14 +30,14 @@ deployment asks for are well below one, the rest is what a small machine may nee
 
 # Parents one way and children the other, so that the ways meet in each document.
 WAYS = {
-    "sqlite": (("cursor", "outbox"), ("outbox", "comparison"), ("comparison", "cursor")),
+    "sqlite": (("cursor+diff", "outbox"), ("outbox", "comparison"), ("comparison", "cursor+diff")),
     "postgres": (
-        ("xmin", "outbox"),
-        ("outbox", "cursor"),
-        ("comparison", "xmin"),
-        ("cursor", "comparison"),
+        ("xmin+diff", "outbox"),
+        ("outbox", "cursor+diff"),
+        ("comparison", "xmin+diff"),
+        ("cursor+diff", "comparison"),
     ),
-    "mariadb": (("cursor", "outbox"), ("outbox", "comparison"), ("comparison", "cursor")),
+    "mariadb": (("cursor+diff", "outbox"), ("outbox", "comparison"), ("comparison", "cursor+diff")),
 }
 DATABASES = [
     "sqlite",
@@ -62,7 +62,7 @@ def test_what_was_killed_goes_on_and_nothing_is_lost(
 ) -> None:
     """C1 to C3, H8, R2: open transactions, equal times, wrong clocks, bulk deletes, moved keys."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    attempt(url_of(database, request, tmp_path), tmp_path, WAYS[database][0], _seed(), 6.0)
+    attempt(url_of(database, request, tmp_path), tmp_path, WAYS[database][0], _seed(), 4.0)
 
 
 @pytest.mark.soak
@@ -86,7 +86,8 @@ def attempt(url: str, folder: Path, ways: tuple[str, str], seed: int, seconds: f
     print(f"play it again: {SEED}={seed}")  # noqa: T201  # pytest shows it on a failure
     random = Random(seed)
     tables = dict(zip(("parents", "children"), (MODES[way] for way in ways), strict=True))
-    source: dict[str, object] = {"connection_url": url, "interval": 0.05, "page_size": 7}
+    pace = {"interval": 0.05, "max_interval": 0.2, "page_size": 7}
+    source: dict[str, object] = {"connection_url": url, **pace}
     for mode in tables.values():
         source |= mode.source
     options = {name: mode.table for name, mode in tables.items() if mode.table}
