@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from flusso_core.model import Key
 
+# `json.dumps` would make an encoder for each row.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 _SUSPECT = -1
 """In place of a span's number."""
 
@@ -48,7 +51,7 @@ class Known(NamedTuple):
 
 def spell(values: Sequence[str | None]) -> str:
     """A key or routing columns as one text, each in one way only."""
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    return _encode(values)
 
 
 def read(text: str) -> tuple[str | None, ...]:

@@ -154,7 +154,7 @@ class Lens:
             SourceFatal: a row has NULL in its key.
         """
         statement = self._rows.where(*self._between(lower, upper)).order_by(*self._order)
-        return [self._seen(row) for row in connection.execute(statement.limit(limit))]
+        return [self._seen(row) for row in connection.execute(statement.limit(limit)).all()]
 
     def digest(self, connection: Connection, lower: Key | None, upper: Key | None) -> str | None:
         """What differs when a row in between is another one; `None`: it cannot be told."""
@@ -190,7 +190,7 @@ class Lens:
             statement = statement.where(value > cursor.typed(low.value))
         else:
             statement = statement.where(value >= cursor.typed(low.value))
-        return [self._seen(row) for row in connection.execute(statement)]
+        return [self._seen(row) for row in connection.execute(statement).all()]
 
     def _between(self, lower: Key | None, upper: Key | None) -> list[Expression]:
         table, key, dialect = self._watch.table, self._watch.key, self._dialect
