@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from flusso_core.errors import SourceUnavailable
 from flusso_core.model import Operation, Severity
@@ -233,11 +234,12 @@ def test_check_gives_the_sql_that_makes_it_and_says_what_fires_no_trigger(
     left = bench.check(Severity.WARNING)
     assert [one.subject for one in left if "cascade" in one.message] == ["table public.books"]
     assert len([one for one in left if "TRUNCATE" in one.message]) == 3
+    assert len([one for one in left if "dropped or renamed" in one.message]) == 3
     assert bench.outbox.install(bench.tables) == []
 
 
-def test_what_fires_no_trigger_is_what_check_says(bench: Bench, application: Application) -> None:
-    """If a later version fires them, the findings have to go."""
+def test_what_check_says_of_triggers_is_so(bench: Bench, application: Application) -> None:
+    """If a later version does otherwise, the findings have to go."""
     application.execute("INSERT INTO authors VALUES (1, NULL), (2, NULL)")
     application.execute("INSERT INTO books VALUES (1, 1, NULL)")
     bench.poll()
@@ -246,6 +248,17 @@ def test_what_fires_no_trigger_is_what_check_says(bench: Bench, application: App
     assert application.one("SELECT count(*) FROM books") == 0
     application.execute("TRUNCATE books")
     assert bench.poll() == []
+    (caveat,) = (
+        one
+        for one in bench.check(Severity.WARNING)
+        if one.subject == "table public.books" and "dropped or renamed" in one.message
+    )
+    application.execute("ALTER TABLE books RENAME COLUMN author TO writer")
+    with pytest.raises(OperationalError, match="author"):
+        application.execute("INSERT INTO books VALUES (1, 2, NULL)")
+    for statement in (caveat.cure or "").removeprefix("before that: ").split("; "):
+        application.execute(statement)
+    application.execute("INSERT INTO books VALUES (1, 2, NULL)")
 
 
 def test_teardown_leaves_nothing(bench: Bench, application: Application) -> None:

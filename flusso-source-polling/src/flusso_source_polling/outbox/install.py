@@ -182,9 +182,9 @@ class Outbox:
                     f"table {logged.name}",
                     f"every {kinds} is seen within {within:g} s of its commit, in the outbox",
                 )
-                for spot in self.dialect.blind_spots(connection, logged):
+                for caveat in self.dialect.caveats(connection, logged):
                     subject = f"table {logged.name}"
-                    yield Finding(Severity.WARNING, subject, spot.message, spot.cure)
+                    yield Finding(Severity.WARNING, subject, caveat.message, caveat.cure)
 
     def _excess(
         self, connection: Connection, tables: Sequence[Logged]

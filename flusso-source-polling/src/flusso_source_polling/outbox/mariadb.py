@@ -14,7 +14,7 @@ from flusso_core.model import TableName
 from flusso_source_polling.dialects.mariadb import MariaDBDialect
 from flusso_source_polling.outbox.model import (
     COLUMNS,
-    BlindSpot,
+    Caveat,
     Logged,
     OutboxDialect,
     Quoting,
@@ -142,18 +142,27 @@ class MariaDBOutbox(OutboxDialect):
         names = (self._name(TableName(table.schema, name)) for name in triggers)
         return tuple(f"DROP TRIGGER IF EXISTS {name}" for name in names)
 
-    def blind_spots(self, connection: Connection, logged: Logged) -> Sequence[BlindSpot]:
-        """What the server does without firing a trigger (manual, "Trigger Limitations")."""
+    def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
+        """What the server does without firing a trigger (manual, "Trigger Limitations"), and what
+        it does not look after: a trigger that names a column which is not there fails.
+        """
+        names = [self.trigger(logged.name, what) for what in ("insert", "update", "delete")]
+        columns = ", ".join(logged.columns)
         found = [
-            BlindSpot(
+            Caveat(
                 "TRUNCATE fires no trigger",
-                "write DELETE instead, or sweep the indexes afterwards: flusso sweep",
-            )
+                "write DELETE instead, or fill the indexes anew afterwards: flusso reindex",
+            ),
+            Caveat(
+                f"once a column that its triggers name ({columns}) is dropped or renamed, no "
+                "row can be written",
+                f"before that: {'; '.join(self.remove(logged.name, names))}",
+            ),
         ]
         schema = self._dialect.schema(logged.name.schema)
         cascades = connection.exec_driver_sql(_CASCADES, (schema, logged.name.name)).scalars()
         found += [
-            BlindSpot(
+            Caveat(
                 f"what the foreign key {name} deletes or changes in cascade fires no trigger",
                 "delete the rows in the application, or follow the table without the outbox",
             )

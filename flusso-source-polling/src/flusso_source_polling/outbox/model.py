@@ -95,8 +95,8 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class BlindSpot:
-    """Changes of a table that fire no trigger: which, and what to do about it."""
+class Caveat:
+    """What to know of a logged table: changes that fire no trigger, what its triggers forbid."""
 
     message: str
     cure: str
@@ -180,8 +180,8 @@ class OutboxDialect(ABC):
         """Remove these triggers of a table; one transaction."""
 
     @abstractmethod
-    def blind_spots(self, connection: Connection, logged: Logged) -> Sequence[BlindSpot]:
-        """What of the table the triggers do not see."""
+    def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
+        """What to know of the table."""
 
     def trigger(self, table: TableName, what: str) -> str:
         """The name of a trigger; in some databases no two tables have one of the same name."""

@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeEngine
 from flusso_core.model import TableName
 from flusso_source_polling.dialects.postgres import PostgresDialect
 from flusso_source_polling.outbox.model import (
-    BlindSpot,
+    Caveat,
     Logged,
     OutboxDialect,
     Quoting,
@@ -194,23 +194,23 @@ class PostgresOutbox(OutboxDialect):
             f"DROP FUNCTION IF EXISTS {_QUOTING.name(schema, name)}() CASCADE" for name in functions
         )
 
-    def blind_spots(self, connection: Connection, logged: Logged) -> Sequence[BlindSpot]:
+    def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
         """Partitions, and what a subscription of the server writes."""
         table = _name(logged.name)
         partitioned, subscribed = connection.exec_driver_sql(_CATALOGUE, (table,)).one()
-        found: list[BlindSpot] = []
+        found: list[Caveat] = []
         if partitioned:
             found.append(
-                BlindSpot(
+                Caveat(
                     "attaching or detaching a partition with rows in it, and TRUNCATE of one "
                     "partition, fire no trigger",
-                    "sweep the indexes afterwards: flusso sweep",
+                    "fill the indexes anew afterwards: flusso reindex",
                 )
             )
         if subscribed:
             trigger = _QUOTING.name(self.trigger(logged.name, "row"))
             found.append(
-                BlindSpot(
+                Caveat(
                     "a subscription writes to it, and what it writes fires no trigger",
                     f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}",
                 )

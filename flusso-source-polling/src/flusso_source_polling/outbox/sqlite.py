@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeEngine
 from flusso_core.model import TableName
 from flusso_source_polling.outbox.model import (
     COLUMNS,
-    BlindSpot,
+    Caveat,
     Logged,
     OutboxDialect,
     Quoting,
@@ -118,11 +118,11 @@ class SqliteOutbox(OutboxDialect):
         """Remove these triggers."""
         return tuple(f"DROP TRIGGER IF EXISTS {_QUOTING.name(name)}" for name in triggers)
 
-    def blind_spots(self, connection: Connection, logged: Logged) -> Sequence[BlindSpot]:
+    def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
         """Rows that are replaced by an index that no simple comparison can follow."""
         _, odd = _uniques(connection, logged)
         return [
-            BlindSpot(
+            Caveat(
                 f"a row that INSERT OR REPLACE or UPDATE OR REPLACE removes because of the unique "
                 f"index {name} is not seen, because the index is partial or over expressions",
                 "write with ON CONFLICT … DO UPDATE, or set PRAGMA recursive_triggers = ON where "
