@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -104,6 +103,7 @@ class Lane:
         unfit: Callable[[UnfitIndex], None],
     ) -> None:
         self.name = name
+        self._now = asyncio.get_running_loop().time
         self._queue = queue
         self._epoch = epoch
         self._capture = capture
@@ -317,16 +317,16 @@ class Lane:
         """Fill the batcher until its batch closes."""
         batcher, queue = self._batcher, self._queue
         if batcher.empty:
-            batcher.add(await queue.get(), time.monotonic())
+            batcher.add(await queue.get(), self._now())
         while not batcher.full and (batch := queue.get_nowait()) is not None:
-            batcher.add(batch, time.monotonic())
-        while wait := batcher.wait(time.monotonic(), idle=self._ledger.ready() == 0):
+            batcher.add(batch, self._now())
+        while wait := batcher.wait(self._now(), idle=self._ledger.ready() == 0):
             try:
                 async with asyncio.timeout(wait):
                     batch = await queue.get()
             except TimeoutError:
                 return
-            batcher.add(batch, time.monotonic())
+            batcher.add(batch, self._now())
 
     async def _resolve(self, batch: ChangeBatch) -> None:
         await self._admission.wait()
@@ -335,18 +335,18 @@ class Lane:
         for index in batch.unfit:
             self._unfit(index)
         if batch.changes:
-            started = time.monotonic()
+            started = self._now()
             await self._retrier.run(
                 "waiting for commits", lambda: self._capture.wait_visible(batch)
             )
-            visible = time.monotonic()
+            visible = self._now()
             documents = await self._retrier.run("resolving", lambda: self._mark_all(batch, debtor))
             stats = BatchStats(
                 lane=self.name,
                 changes=len(batch.changes),
                 documents=documents,
                 gate_seconds=visible - started,
-                resolve_seconds=time.monotonic() - visible,
+                resolve_seconds=self._now() - visible,
             )
             self._observer.batch(stats)
         self._ledger.seal(debtor)

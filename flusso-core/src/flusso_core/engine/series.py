@@ -66,7 +66,7 @@ class Schemas:
     async def open_older(self, schemas: Iterable[str]) -> None:
         """Open the builders of older schemas that the source covers, as far as there are any."""
         async with self._opening:
-            for schema in schemas:
+            for schema in sorted(schemas):
                 builder = None if schema in self._opened else self.builder.older(schema)
                 if builder is None:
                     continue

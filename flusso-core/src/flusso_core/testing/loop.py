@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine
+from itertools import count
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,8 +25,22 @@ class _Selector(selectors.DefaultSelector):
         return super().select(0)
 
 
+class _Task(asyncio.Task[T]):
+    """A task that sets order by when it was made, and not by where it lies in memory."""
+
+    def __init__(self, number: int, *args: Any, **options: Any) -> None:
+        self._number = number  # before anybody asks for the hash
+        super().__init__(*args, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """Jumps to the next timer as soon as nothing else can run.
+
+    The same program runs in the same order each time, where it does not ask the clock of the wall
+    and makes nothing depend on the order of a set of texts.
 
     A program that waits for ever without any timer is a deadlock, and raises `RuntimeError`.
     Real I/O does not work in it: nothing ever waits for a socket.
@@ -34,6 +49,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._virtual = _Selector()
         super().__init__(self._virtual)
+        numbers = count()
+
+        def make(
+            loop: asyncio.AbstractEventLoop, work: Any, context: Any = None, **options: Any
+        ) -> asyncio.Task[Any]:
+            return _Task(next(numbers), work, loop=loop, context=context, **options)
+
+        self.set_task_factory(make)
 
     def time(self) -> float:
         """Seconds of virtual time since the loop was made."""
