@@ -34,7 +34,7 @@ from flusso_core.testing import MemoryDestination, run_in_virtual_time
 from flusso_core.testing.database import formed
 from flusso_core.testing.faults import FaultPlan
 
-from .counting import CountedBuilder, Tally
+from .counting import CountedBuilder
 from .remembering import INDEX, POISON, RememberingDatabase, Watch
 from .rigs import Rig
 from .statements import Statements
@@ -99,7 +99,6 @@ class History:
             truncating=random.choice((0.0, 0.3, 3.0)),
         )
         self.rig = Rig(random, self.database, self.destinations, self.faults)
-        self.tally = Tally()
         self.happened: Counter[str] = Counter()
         self.servers = 0
         self.calling = random.choice((0.0, 0.01, 0.05))
@@ -126,7 +125,7 @@ class History:
         self.compare("after the last late request")
         await self.converge()
         gc.collect()
-        assert self.tally.documents == 0, "nothing runs, and somebody holds documents"
+        assert self.rig.tally.documents == 0, "nothing runs, and somebody holds documents"
         self.happened["faults"] = self.faults.happened.total()
         self.happened.update(self.statements.happened)
         for watch in self.watches:
@@ -243,7 +242,7 @@ class History:
 
     def builder(self, *, held: int = 0) -> CountedBuilder:
         """A builder of the schema of now; of some, pages wait for so many commits."""
-        builder = self.kind(self.database, self.tally, fault=self.faults.source, form=self.form)
+        builder = self.kind(self.database, self.rig.tally, fault=self.faults.source, form=self.form)
         if isinstance(builder, HeldBuilder) and held:
             builder.commits = self.database.confirmed + held
         return builder
@@ -280,7 +279,7 @@ class History:
 async def live(seed: int, *, runs: int, steps: int) -> Counter[str]:
     """Live through a history; returns what happened."""
     history = History(seed, runs=runs, steps=steps)
-    with history.rig.counting():
+    with history.rig.playing():
         await history.play()
     return history.happened
 

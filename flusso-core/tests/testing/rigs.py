@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator
 from contextlib import contextmanager
 from random import Random
@@ -12,7 +13,7 @@ from flusso_core.settings import BatchPolicy, Bounds, FailurePolicies, FailurePo
 from flusso_core.testing import MemoryBuilder, MemoryCapture, MemoryDatabase, MemoryDestination
 from flusso_core.testing.faults import FaultPlan
 
-from .counting import CopyingSink, CountedLedger, CountedQueue
+from .counting import CopyingSink, CountedLedger, CountedQueue, Tally
 
 
 class Rig:
@@ -23,6 +24,9 @@ class Rig:
         database: the source.
         destinations: each gets a sink.
         faults: what goes wrong.
+
+    Attributes:
+        tally: of the documents that its engines hold.
     """
 
     def __init__(
@@ -36,15 +40,20 @@ class Rig:
         self._database = database
         self._destinations = destinations
         self._faults = faults
+        self.tally = Tally()
         self._bounds = Bounds()
         self._ledgers: list[CountedLedger] = []
         self._queues: list[CountedQueue] = []
         self._few = random.choice((2, 200))
 
     @contextmanager
-    def counting(self) -> Generator[None, None, None]:
-        """Engines have counted ledgers meanwhile."""
-        with patch("flusso_core.engine.lane.Ledger", self._ledger):
+    def playing(self) -> Generator[None, None, None]:
+        """Engines have counted ledgers meanwhile, and nothing they do is left to another chance."""
+        jitter = Random(self._random.random())
+        with (
+            patch("flusso_core.engine.lane.Ledger", self._ledger),
+            patch("tenacity.wait.random", jitter),
+        ):
             yield
 
     def engine(self, builder: MemoryBuilder) -> Engine:
@@ -89,6 +98,10 @@ class Rig:
             ledger.check()
         for queue in self._queues:
             queue.check()
+        most = self._bounds.max_documents * len(self._destinations)
+        if self.tally.documents > most:
+            gc.collect()  # what was cancelled may wait for that
+        assert self.tally.documents <= most, "more documents are in memory than may be"
 
     def _ledger(self, *, epoch: int) -> CountedLedger:
         ledger = CountedLedger(epoch=epoch, max_touched=self._few, bounds=self._bounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -11,6 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from flusso_core.engine.admission import Admission
+from flusso_core.engine.flights import Flights
 from flusso_core.engine.ledger import Ledger, Target
 from flusso_core.interfaces import Resolved
 from flusso_core.model import Change, ChangeBatch, Key, TableName
@@ -81,6 +83,18 @@ def admitting_everything() -> AbstractContextManager[object]:
     return patch.object(Admission, "wait", wait)
 
 
+class KeepsPagesBesideFlights(Flights):
+    """The bound is that of each, and not of both together."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.memory = asyncio.Semaphore(1000)
+
+
+def holding_pages_beside_flights() -> AbstractContextManager[object]:
+    return patch("flusso_core.engine.lane.Flights", KeepsPagesBesideFlights)
+
+
 def remembering_for_ever() -> AbstractContextManager[object]:
     close = Ledger._close  # pyright: ignore[reportPrivateUsage]
 
@@ -129,6 +143,7 @@ MUTANTS = {
             resolving_where_a_grandchild_went_only, "forgets from where a row of two levels moved"
         ),
         mutant(admitting_everything, "marks without a bound"),
+        mutant(holding_pages_beside_flights, "holds documents of pages beside those of flights"),
         mutant(remembering_for_ever, "remembers ids that no open page can ask for"),
         mutant(miscounting_failures, "does not count what has failed as waiting"),
         mutant(miscounting_batches, "counts batches, not changes"),

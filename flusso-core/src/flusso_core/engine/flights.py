@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 from flusso_core.engine.ledger import Flight, Ledger, Target
 from flusso_core.engine.retry import Retrier
@@ -59,6 +58,11 @@ class Flights:
         unfit: told of a generation whose schema no longer fits its tables; nothing more of it is
             due then.
         observer: hears of each flush.
+
+    Attributes:
+        count: flights that may be under way: as many as are built and written at once.
+        memory: held by each flight and each page while its documents are in memory; none has more
+            than `limit`, so that all of them are within the bounds.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Flights:
         capabilities = sink.capabilities
         self.count = build_workers + capabilities.flushes_in_flight
         self._lane = lane
+        self._now = asyncio.get_running_loop().time
         self._ledger = ledger
         self._sink = sink
         self._series = series
@@ -91,6 +96,7 @@ class Flights:
         self._transforms = transforms
         self._unfit = unfit
         self._observer = observer
+        self.memory = asyncio.Semaphore(min(self.count, bounds.max_documents))
         self._building = asyncio.Semaphore(build_workers)
         self._flushing = asyncio.Semaphore(capabilities.flushes_in_flight)
         self._max_documents = min(
@@ -123,33 +129,40 @@ class Flights:
             await self._retrier.run("writing", self._fly, ending=self._draining)
 
     async def _fly(self) -> None:
-        async with self._building:
-            flight = await self._take()
-            if flight is None:
+        async with AsyncExitStack() as stack:
+            async with self._building:
+                await self._wait_for_work()
+                await stack.enter_async_context(self.memory)
+                flight = self._take()
+                if flight is None:
+                    return
+                started = self._now()
+                try:
+                    documents = await self._build(flight)
+                except SchemaMismatch as mismatch:
+                    self._unfit(flight.target, mismatch)
+                    return
+            if not documents:
                 return
-            started = time.monotonic()
             try:
-                documents = await self._build(flight)
-            except SchemaMismatch as mismatch:
-                self._unfit(flight.target, mismatch)
-                return
-        if not documents:
-            return
-        try:
-            await self.flush(documents, build_seconds=time.monotonic() - started, seed=False)
-        except GenerationLost as lost:
-            self._lost(lost)
+                await self.flush(documents, build_seconds=self._now() - started, seed=False)
+            except GenerationLost as lost:
+                self._lost(lost)
 
-    async def _take(self) -> Flight | None:
-        while not self._draining.is_set():
-            share = max(_SMALLEST_SHARE, -(-self._ledger.ready() // self.count))
-            flight = self._ledger.take(min(self.limit, share))
-            if flight is not None:
-                self._progressed()
-                return flight
+    async def _wait_for_work(self) -> None:
+        while not (self._ledger.ready() or self._draining.is_set()):
             self._work.clear()
             await self._work.wait()
-        return None
+
+    def _take(self) -> Flight | None:
+        """What is due; `None`: nothing is any more, or nothing more is to begin."""
+        if self._draining.is_set():
+            return None
+        share = max(_SMALLEST_SHARE, -(-self._ledger.ready() // self.count))
+        flight = self._ledger.take(min(self.limit, share))
+        if flight is not None:
+            self._progressed()
+        return flight
 
     async def _build(self, flight: Flight) -> list[Document]:
         """Build the flight; what would exceed the bound in bytes goes back to the ledger."""
@@ -220,12 +233,12 @@ class Flights:
             ready, failed = self._transforms.apply(documents)
             flying |= {document.id.key: document for document in ready}
             async with self._flushing:
-                started = time.monotonic()
+                started = self._now()
                 caught_up = self._is_caught_up(target, len(documents))
                 report = (
                     await self._sink.flush(ready, caught_up=caught_up) if ready else FlushReport()
                 )
-                flush_seconds = time.monotonic() - started
+                flush_seconds = self._now() - started
             rejected = [*failed, *report.rejected]
             throttled = [flying.pop(identity.key) for identity in report.throttled]
             refused = [flying.pop(rejection.document.id.key) for rejection in rejected]
@@ -248,7 +261,7 @@ class Flights:
         Refreshing costs the destination as much as many documents do: the last of several
         flushes does it for all, or `_refresh` when they have ended in another order.
         """
-        now = time.monotonic()
+        now = self._now()
         alone = self._ledger.in_flight_of(target) == count
         overdue = now - self._refreshed.get(target, 0.0) >= _REFRESH_SECONDS
         caught_up = self._ledger.ready_of(target) == 0 and (alone or overdue)
@@ -269,7 +282,7 @@ class Flights:
         except BaseException:
             self._stale.add(target)
             raise
-        self._refreshed[target] = time.monotonic()
+        self._refreshed[target] = self._now()
 
     def _land(
         self,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 
 from flusso_core.engine.admission import Admission
@@ -68,6 +67,7 @@ class Seeder:
         observer: Observer,
     ) -> None:
         self._lane = lane
+        self._now = asyncio.get_running_loop().time
         self._ledger = ledger
         self._sink = sink
         self._flights = flights
@@ -100,7 +100,7 @@ class Seeder:
 
         Returns when every page of every range has landed, or none is under way after `drain`.
         """
-        index, started, rows = series.target.index, time.monotonic(), 0
+        index, started, rows = series.target.index, self._now(), 0
         estimate = await self._retrier.run(
             f"estimating {index}", lambda: series.builder.estimate(index)
         )
@@ -115,7 +115,7 @@ class Seeder:
             await self._read(series, progress, read)
         finally:
             if progress.done:
-                self._observer.seeded(self._lane, index, rows, time.monotonic() - started)
+                self._observer.seeded(self._lane, index, rows, self._now() - started)
             else:
                 self._observer.seed_given_up(self._lane, index)
 
@@ -199,32 +199,36 @@ class Seeder:
         self, series: Series, progress: Progress, number: int
     ) -> _Page | None:
         target, span = series.target, progress.of(number)
-        async with self._reading:
-            opened = self._ledger.open_page(target)
-            started = time.monotonic()
-            try:
-                page = await series.builder.page(
-                    target.index, span.range, span.cursor, self._flights.limit
-                )
-                if opened.abandoned:
-                    return None
-                cursor = page.cursor
-                # At once, not when the task wakes up: it may be cancelled before it does.
-                landed = self._payments.expect(
-                    opened.debtor, lambda: progress.landed(number, cursor)
-                )
-                direct = self._ledger.fill_page(opened, [key for key, _ in page.documents])
-            finally:
-                self._ledger.drop_page(opened)
-        self._progressed()
-        self._flights.measure(page.documents)
-        documents = self._flights.documents(target, _only(page.documents, direct), opened.version)
-        if documents:
-            # What fails for now is dirty again and still owed to this page: a flight writes it.
-            with suppress(SinkUnavailable):
-                await self._flights.flush(
-                    documents, build_seconds=time.monotonic() - started, seed=True
-                )
+        async with AsyncExitStack() as stack:
+            async with self._reading:
+                await stack.enter_async_context(self._flights.memory)
+                opened = self._ledger.open_page(target)
+                started = self._now()
+                try:
+                    page = await series.builder.page(
+                        target.index, span.range, span.cursor, self._flights.limit
+                    )
+                    if opened.abandoned:
+                        return None
+                    cursor = page.cursor
+                    # At once, not when the task wakes up: it may be cancelled before it does.
+                    landed = self._payments.expect(
+                        opened.debtor, lambda: progress.landed(number, cursor)
+                    )
+                    direct = self._ledger.fill_page(opened, [key for key, _ in page.documents])
+                finally:
+                    self._ledger.drop_page(opened)
+            self._progressed()
+            self._flights.measure(page.documents)
+            documents = self._flights.documents(
+                target, _only(page.documents, direct), opened.version
+            )
+            if documents:
+                # What fails for now is dirty again and still owed to this page: a flight writes it.
+                with suppress(SinkUnavailable):
+                    await self._flights.flush(
+                        documents, build_seconds=self._now() - started, seed=True
+                    )
         return _Page(len(page.documents), landed)
 
 
