@@ -247,7 +247,7 @@ def test_what_was_changed_behind_its_back_is_found_and_repaired(
         table = items.flusso("verify", "items")
         assert table.returncode == 5
         assert "parts[0].name" in table.stdout
-        assert "6 differ; --repair builds them anew" in table.stderr
+        assert "6 differ; --repair builds anew what differs" in table.stderr
         built = items.written()
         code, repaired = items.verify("--repair", *items.private)
         assert (code, repaired["repaired"], repaired["differences"]) == (0, 6, [])
@@ -279,7 +279,7 @@ def test_changes_on_their_way_are_no_drift(deployment: Deployment, connection: C
         deployment.client.index(index=name, id="no-key", body={})
         wrong = deployment.flusso("verify", "users")
         assert wrong.wait(120) == 5, wrong.output
-        assert "1 differ; --repair" in wrong.output
+        assert "1 differs; --repair" in wrong.output
     assert writer.done[TRANSACTIONS] > 50
     assert running.running
 

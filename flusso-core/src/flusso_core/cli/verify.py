@@ -298,21 +298,20 @@ def _summary(timed: Timed) -> str:
         f"{timed.seconds:.1f} s ({speed:,.0f}/s)"
     )
     if report.drift:
-        said = f"{report.drift:,} differ"
+        said = f"{report.drift:,} {'differs' if report.drift == 1 else 'differ'}"
         if report.quarantined:
-            said += (
-                f", of which {report.quarantined:,} were refused: flusso quarantine list says why"
-            )
+            said += f", {report.quarantined:,} refused by the sink (flusso quarantine list)"
         elif not report.repaired:
-            said += "; --repair builds them anew"
+            said += "; --repair builds anew what differs"
     elif report.undecided:
-        said = (
-            f"{report.undecided:,} differ, and changes that are not applied yet may be why: the "
-            f"index gets no further"
-        )
-        if report.behind:
-            said += f", {report.behind:,} behind the source"
-        said += "; verify it beside a flusso that runs"
+        said = f"{report.undecided:,} may differ: "
+        if report.behind is None:
+            said += "all rows are being read again, which puts right what does; verify it then"
+        else:
+            said += (
+                f"the index gets no further, {report.behind:,} behind the source; verify it beside "
+                "a flusso that runs"
+            )
     elif changing := report.count(Verdict.CHANGING):
         said = f"all are right but {changing:,}, which were written anew before each look"
     else:

@@ -38,6 +38,8 @@ class Inquiry:
         self._repair = repair
         self._judging = asyncio.Lock()
         self._repaired = 0
+        self._refused: frozenset[str] | None = None
+        self._waited = False
 
     @property
     def repaired(self) -> int:
@@ -54,6 +56,7 @@ class Inquiry:
         wrong = [key for key, one in differences.items() if one.verdict is Verdict.DRIFT]
         if wrong and self._repair is not None:
             await self._repair(wrong)
+            self._refused = None  # it may have refused more
             for key in wrong:
                 del differences[key]
             still = await self._verdicts(wrong)
@@ -70,10 +73,7 @@ class Inquiry:
             suspects.look()
             await self._look(suspects, differences, applied=applied)
             if suspects.keys:
-                logger.info(
-                    "documents that may differ: %d; waiting until what is committed has landed",
-                    len(suspects.keys),
-                )
+                self._say_once(len(suspects.keys))
                 applied = await self._standing.applied()
         return differences
 
@@ -98,17 +98,25 @@ class Inquiry:
                         verdict, expected[key], stored[key], most_paths=MOST_PATHS * shown
                     )
 
+    def _say_once(self, count: int) -> None:
+        """Whoever watches may wonder why nothing moves."""
+        if not self._waited:
+            logger.info("%d documents may differ: waiting for changes on their way to them", count)
+        self._waited = True
+
     async def _tell(self, differences: Mapping[Key, Difference], report: Report) -> None:
         """Report what differs, and which of it the sink has refused."""
         if not differences:
             return
-        refused = {
-            document_id_text(entry.key)
-            async for entry in self._sink.quarantined()
-            if entry.index == report.index
-        }
+        if self._refused is None:
+            entries = [
+                document_id_text(entry.key)
+                async for entry in self._sink.quarantined()
+                if entry.index == report.index
+            ]
+            self._refused = frozenset(entries)
         for one in differences.values():
-            report.add(replace(one, quarantined=one.id in refused))
+            report.add(replace(one, quarantined=one.id in self._refused))
 
 
 def _difference(
