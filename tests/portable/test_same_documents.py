@@ -36,7 +36,7 @@ SEED = "FLUSSO_PORTABLE_SEED"
 SECONDS = "FLUSSO_PORTABLE_SECONDS"
 """The variable that says for how long a soak tries."""
 
-CHANGES = 25
+CHANGES = 8
 """Rows that change in a world before its documents are compared again."""
 
 
@@ -76,7 +76,7 @@ def servers(
     return Servers(postgres_server, mariadb_server, tmp_path)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(8))
 async def test_documents_and_keys_are_the_same_on_every_database(
     servers: Servers, seed: int
 ) -> None:

@@ -17,7 +17,7 @@ from .kinds import KINDS, Kind, text_of
 
 TABLE_NAMES = ("items", "Order Items", "select", "sélect", "x" * 40, "with.dot")
 DEPTH = 3
-ROWS = 14
+ROWS = 24
 NEVER = 0.25
 """How often a value is NULL where it may be."""
 
@@ -68,7 +68,7 @@ class World:
 
 
 def random_world(random: Random, databases: Sequence[str]) -> World:
-    """Three to five tables that all of these databases can have, and two indexes."""
+    """Four tables that all of these databases can have, and three indexes."""
     kinds = [kind for kind in KINDS if kind.on(databases)]
     tables = [_table(random, name, kinds) for name in random.sample(TABLE_NAMES, 4)]
     targets = [table for table in tables if table.single is not None]
@@ -82,10 +82,10 @@ def random_world(random: Random, databases: Sequence[str]) -> World:
             table.columns[f"l{number}"] = kind
             table.links.append(Link(f"l{number}", target.name))
     for table in tables:
-        for _ in range(random.randint(0, ROWS)):
+        for _ in range(random.randint(ROWS // 3, ROWS)):
             row = random_row(random, table, tables)
             table.rows.setdefault(tuple(row[name] for name in table.key), row)
-    texts = [_schema(random, tables) for _ in range(2)]
+    texts = [_schema(random, tables) for _ in range(3)]
     schemas = tuple(parse_schema(text, f"i{n}", f"i{n}.yml") for n, text in enumerate(texts))
     return World(tables, schemas, texts)
 
@@ -161,7 +161,7 @@ class _Fields:
             fields.append({"constant": self._name("c"), "value": "é"})
         if depth:
             ways = self._ways(table)
-            picked = random.sample(ways, min(len(ways), random.choice((1, 2, 2, 3))))
+            picked = random.sample(ways, min(len(ways), random.choice((2, 3, 3, 4))))
             fields += [self._relation(*way, depth=depth) for way in picked]
         return fields
 

@@ -66,8 +66,7 @@ class Index:
         """The next root rows of the range, in key order, with their documents."""
         root, dialect = self.root, self.dialect
         flag = qualifies(self.schema, root, dialect).label("flusso_qualifies")
-        order = [root.sql.columns[name] for name in self.key]
-        statement = self._select().add_columns(flag).order_by(*order).limit(limit)
+        statement = self._select().add_columns(flag).order_by(*self._order).limit(limit)
         lower = start if start is not None else span.lower
         if lower is not None:
             statement = statement.where(after(root, self.key, lower, dialect))
@@ -100,19 +99,14 @@ class Index:
 
     def key_at(self, connection: Connection, place: int) -> Key | None:
         """The key at that place in key order, of all rows; `None`: there are not so many."""
-        columns = self.root.sql.columns
-        keys = [self.dialect.key(columns[name], self.root.column(name)) for name in self.key]
-        order = [columns[name] for name in self.key]
-        row = connection.execute(select(*keys).order_by(*order).offset(place).limit(1)).first()
+        statement = select(*self._spelled()).order_by(*self._order).offset(place).limit(1)
+        row = connection.execute(statement).first()
         return None if row is None else tuple([self.dialect.key_text(raw) for raw in row])
 
     def _keys(self, connection: Connection, which: Expression, limit: int | None) -> list[Key]:
-        columns = self.root.sql.columns
-        keys = [self.dialect.key(columns[name], self.root.column(name)) for name in self.key]
         passed = qualifies(self.schema, self.root, self.dialect)
-        order = [columns[name] for name in self.key]
-        statement = select(*keys).where(passed, which).order_by(*order).limit(limit)
-        rows = connection.execute(statement).all()
+        statement = select(*self._spelled()).where(passed, which)
+        rows = connection.execute(statement.order_by(*self._order).limit(limit)).all()
         return [tuple([self.dialect.key_text(raw) for raw in row]) for row in rows]
 
     def count(self, connection: Connection) -> int:
@@ -120,12 +114,16 @@ class Index:
         return connection.execute(select(func.count()).select_from(self.root.sql)).scalar_one()
 
     def _select(self) -> Select[tuple[object, ...]]:
-        columns = self.root.sql.columns
-        keys = [
-            self.dialect.key(columns[name], self.root.column(name)).label(f"k{place}")
-            for place, name in enumerate(self.key)
-        ]
+        keys = [one.label(f"k{place}") for place, one in enumerate(self._spelled())]
         return select(*self.level.selected(self.root.sql), *keys)
+
+    def _spelled(self) -> list[Expression]:
+        """The key's columns, so that `key_text` understands what comes."""
+        return [self.dialect.key(one, self.root.column(one.name)) for one in self._order]
+
+    @property
+    def _order(self) -> list[Expression]:
+        return [self.root.sql.columns[name] for name in self.key]
 
     def _key(self, row: Sequence[object]) -> Key:
         first = self.level.width

@@ -45,7 +45,7 @@ _SETTINGS = (
 _TEMPORAL = (sql.Date, sql.DateTime, sql.Time)
 _BINARY = (sql.LargeBinary, sql.BINARY, sql.VARBINARY)
 _KEYS = (sql.Integer, sql.String, *_BINARY, sql.Uuid, sql.Date, sql.DateTime, sql.Numeric)
-_INTEGER = re.compile(r"-?\d{1,20}")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
 _BYTES = re.compile(r"\\x((?:[0-9a-f]{2})*)")
 _NO_DATE = "0000-00-00"
 _SINGLE_DIGITS = range(6, 10)
@@ -53,7 +53,7 @@ _SINGLE_DIGITS = range(6, 10)
 
 
 class MariaDBDialect(Dialect):
-    """MariaDB 10.6 and later."""
+    """MariaDB 11.4, whose tables are of InnoDB."""
 
     name = "mariadb"
     arguments: Mapping[str, Any] = {
