@@ -69,7 +69,7 @@ def latency(results: Results, axes: Axes) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds from the commit")
     axes.set_ylabel("part of the commits that is found")
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
 
 
 def memory(results: Results, axes: Axes) -> None:

@@ -203,6 +203,7 @@ class _Floor:
 
     def __init__(self, place: Place, world: World, definitions: Mapping[str, Any]) -> None:
         self.prefix = f"floor_{place.run}_"
+        self._documents = world.documents
         self._task = Task(
             database=place.database,
             opensearch=place.opensearch,
@@ -214,8 +215,15 @@ class _Floor:
 
     def fill(self) -> float:
         """Seconds that it takes to fill them."""
-        return run_floor(self._task).seconds
+        return self._seconds(self._task, self._documents)
 
     def rebuild(self, ids: Sequence[str]) -> float:
         """Seconds that it takes to write some of the documents again."""
-        return run_floor(replace(self._task, ids=ids, definitions={})).seconds
+        task = replace(self._task, ids=ids, definitions={})
+        return self._seconds(task, len(ids) * len(task.schemas))
+
+    def _seconds(self, task: Task, documents: int) -> float:
+        done = run_floor(task)
+        if done.documents != documents:
+            raise RuntimeError(f"the floor wrote {done.documents} of {documents} documents")
+        return done.seconds
