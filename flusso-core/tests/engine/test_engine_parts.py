@@ -486,13 +486,16 @@ def test_a_seed_is_done_when_every_range_is() -> None:
     assert list(progress.unfinished()) == [0, 1]
     progress.landed(1, ("x",))
     assert progress.of(1).cursor == ("x",)
+    assert progress.left == 1.0
     progress.landed(1, None)
     assert list(progress.unfinished()) == [0]
+    assert progress.left == 0.5
     assert not progress.done
     resumed = Progress(progress.ranges)
     assert list(resumed.unfinished()) == [0]
     resumed.landed(0, None)
     assert resumed.done
+    assert resumed.left == 0.0
     assert not progress.done
 
 

@@ -526,6 +526,51 @@ def test_a_page_is_read_when_the_cursor_before_it_is_durable() -> None:
     virtual(main)
 
 
+class WithoutItsLastRange(MemoryBuilder):
+    """The last range of the key space cannot be read."""
+
+    async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+        if span.upper is None:
+            raise SourceUnavailable("not this range")
+        return await super().page(index, span, after, limit)
+
+
+class Estimates(NoopObserver):
+    def __init__(self) -> None:
+        self.told: list[int | None] = []
+        self.rows = 0
+
+    def seeding(self, lane: str, index: str, rows: int, estimate: int | None) -> None:
+        self.told.append(estimate)
+        self.rows = rows
+
+
+def test_a_seed_that_goes_on_estimates_what_is_left_of_it() -> None:
+    """H4: the time left is that of this run."""
+
+    async def main() -> None:
+        database, destination, observer = filled(80), MemoryDestination(), Estimates()
+        running = make(database, MemorySink(destination), builder=WithoutItsLastRange(database))
+        task = asyncio.create_task(running.run())
+        await until(
+            lambda: (
+                bool(destination.records)
+                and [one.done for one in destination.records["parents"].current.ranges].count(False)
+                == 1
+            )
+        )
+        task.cancel()
+        await asyncio.wait([task])
+        ranges = len(destination.records["parents"].current.ranges)
+        assert ranges > 1
+        again = make(database, MemorySink(destination), observer=observer)
+        await again.run(backfill_only=True)
+        assert set(observer.told) == {round(80 / ranges)}
+        assert 0 < observer.rows <= 2 * 80 / ranges
+
+    virtual(main)
+
+
 def test_nothing_is_confirmed_that_no_record_says() -> None:
     """H8: while records cannot be stored, the documents land and the source is told nothing."""
 

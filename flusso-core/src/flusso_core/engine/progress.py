@@ -33,6 +33,13 @@ class Progress:
         """Whether every page of every range has landed."""
         return all(span.done for span in self._ranges)
 
+    @property
+    def left(self) -> float:
+        """The part of the ranges that has pages left, 0 to 1; they are about equally large."""
+        if not self._ranges:
+            return 0.0
+        return sum(1 for _ in self.unfinished()) / len(self._ranges)
+
     def unfinished(self) -> Iterator[int]:
         """The numbers of the ranges that have pages left."""
         return (number for number, span in enumerate(self._ranges) if not span.done)

@@ -104,6 +104,9 @@ class Seeder:
         estimate = await self._retrier.run(
             f"estimating {index}", lambda: series.builder.estimate(index)
         )
+        if estimate is not None:
+            # What an earlier run has done is not read again.
+            estimate = round(estimate * progress.left)
 
         def read(count: int) -> None:
             nonlocal rows

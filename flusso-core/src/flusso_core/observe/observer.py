@@ -84,7 +84,7 @@ class Observer(Protocol):
         """A destination refused a document."""
 
     def seeding(self, lane: str, index: str, rows: int, estimate: int | None) -> None:
-        """A seed goes on: rows read in this run, and about how many there are."""
+        """A seed goes on: rows read in this run, and about how many this run has to read."""
 
     def seeded(self, lane: str, index: str, rows: int, seconds: float) -> None:
         """An index is seeded: rows and time of this run."""
