@@ -94,28 +94,34 @@ class Suite:
         name = f"{self._token}_{next(self._numbers)}"
         self._say(f"{world.name}: {world.title}, {world.rows:,} rows")
         taken: dict[tuple[str, str], Measurement] = {}
-        with loaded(self._servers.postgres, name, world) as database:
-            for number in range(1, rounds + 1):
-                for program in self._programs:
-                    if not program.runs(world):
-                        continue
-                    self._say(f"  round {number} of {rounds}: {program.name}")
-                    try:
-                        found = list(
-                            self._round(world, database, program, filling_only=filling_only)
-                        )
-                    except Exception as error:  # noqa: BLE001  # whatever one program does on one
-                        # world, what was and will be measured elsewhere is not lost for it
-                        self.failures.append(f"{program.name} on {world.name}: {error}")
-                        self._say(f"    failed: {error}")
-                        continue
-                    for one in found:
-                        before = taken.get((one.program, one.name))
-                        rounds_so_far = before.rounds if before else ()
-                        taken[one.program, one.name] = replace(
-                            one, rounds=(*rounds_so_far, *one.rounds)
-                        )
-        self.measurements += taken.values()
+        try:
+            with loaded(self._servers.postgres, name, world) as database:
+                for number in range(1, rounds + 1):
+                    for program in self._programs:
+                        if program.runs(world):
+                            self._say(f"  round {number} of {rounds}: {program.name}")
+                            for one in self._tried(
+                                world, database, program, filling_only=filling_only
+                            ):
+                                before = taken.get((one.program, one.name))
+                                rounds_so_far = before.rounds if before else ()
+                                taken[one.program, one.name] = replace(
+                                    one, rounds=(*rounds_so_far, *one.rounds)
+                                )
+        finally:
+            self.measurements += taken.values()
+
+    def _tried(
+        self, world: World, database: Database, program: Program, *, filling_only: bool
+    ) -> list[Measurement]:
+        """A round; nothing, and a failure more, where it fails."""
+        try:
+            return list(self._round(world, database, program, filling_only=filling_only))
+        except Exception as error:  # noqa: BLE001  # whatever one program does on one world, what
+            # was and will be measured elsewhere is not lost for it
+            self.failures.append(f"{program.name} on {world.name}: {error}")
+            self._say(f"    failed: {error}")
+            return []
 
     def _round(
         self, world: World, database: Database, program: Program, *, filling_only: bool
