@@ -28,7 +28,7 @@ STEPS = (10, 40, 120, 400)
     steps=st.sampled_from(STEPS[:3]),
 )
 def test_every_history_converges(seed: int, runs: int, steps: int) -> None:
-    """C1, C2, C3, C7, C10, C16, D2, D3, D6, H1, H4, H6, H8, R1, R2, R3."""
+    """C1, C2, C3, C4, C7, C10, C16, D2, D3, D4, D6, H1, H4, H6, H8, R1, R2, R3."""
     play(seed, runs=runs, steps=steps)
 
 
