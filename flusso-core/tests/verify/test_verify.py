@@ -285,6 +285,53 @@ def test_a_row_that_changes_all_the_time_does_not_hide_a_document_that_is_never_
     virtual(main)
 
 
+def test_what_is_seen_of_the_source_is_never_older_than_what_is_stored() -> None:
+    """The other way round, a row that changes there and back would be called drift."""
+
+    async def main() -> None:
+        world = World()
+        await world.fill()
+        database, original = world.database, world.database.parents["p001"]
+
+        class Changing(MemoryBuilder):
+            times = 0
+
+            async def build(
+                self, index: str, keys: Sequence[Key]
+            ) -> AsyncGenerator[Sequence[BuiltDocument], None]:
+                self.times += 1
+                if self.times % 2 == 0:  # it is not there before the sink is asked
+                    database.commit(database.put_parent("p001", original))
+                async for chunk in super().build(index, keys):
+                    yield chunk
+                if self.times % 2 == 1:
+                    database.commit(database.put_parent("p001", "there"))
+                    while b"there" not in world.destination.search("parents")["p001"]:
+                        await asyncio.sleep(0.01)
+
+        class SuspectsOne(MemorySink):
+            asked = 0
+
+            async def documents(
+                self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+            ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+                async for chunk in super().documents(mapping, generation, ids):
+                    self.asked += "p001" in [one.id for one in chunk]
+                    late = self.asked == 1
+                    yield [
+                        one._replace(body=b"{}") if late and one.id == "p001" else one
+                        for one in chunk
+                    ]
+
+        async with world.running(world.engine(sink=Slow(world.destination))):
+            report = await world.verify(
+                builder=Changing(database), sink=SuspectsOne(world.destination)
+            )
+        assert report.drift == 0
+
+    virtual(main)
+
+
 def test_where_nothing_runs_changes_that_are_not_applied_are_told_apart() -> None:
     """The record does not move: whatever differs may be one of them."""
 
