@@ -137,6 +137,7 @@ class Deployment:
             shutil.copy(file, folder)
         self.folder = folder
         self.database = database
+        self.opensearch = opensearch
         self.client = client
         self.prefix = prefix
         self._environment = {

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
 
 from flusso_core.engine import Engine
 from flusso_core.errors import EngineError
-from flusso_core.model import Document, DocumentId, IndexMapping
+from flusso_core.model import (
+    Document,
+    DocumentId,
+    FlushReport,
+    IndexMapping,
+    Key,
+    KeyRange,
+    Page,
+)
 from flusso_core.testing import (
     MemoryBuilder,
     MemoryCapture,
@@ -322,5 +330,90 @@ def test_a_generation_that_no_record_names_is_dropped_at_the_start() -> None:
         await sink.begin_generation(IndexMapping("parents", "older", ()), 7)
         await make(database, MemorySink(destination)).run(once=True)
         assert list(destination.generations) == [("parents", 1)]
+
+    virtual(main)
+
+
+class Lagging(MemorySink):
+    """Takes its time for every document of a generation that no search sees yet."""
+
+    less: Sequence[str] = ()
+    """What a search saw no more when the alias had moved."""
+
+    async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+        serving = self._destination.serving.get("parents", 1)
+        if any(document.id.generation != serving for document in documents):
+            await asyncio.sleep(0.05)
+        return await super().flush(documents, caught_up=caught_up)
+
+    async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
+        older = self._destination.serving.get("parents")
+        await super().serve_generation(mapping, generation)
+        if older is not None:
+            seen = self._destination.generations["parents", older]
+            sees = self._destination.generations["parents", generation]
+            self.less = sorted(seen.keys() - sees.keys())
+
+
+@pytest.mark.parametrize("rate", [0.003, 0.02, 0.1])
+def test_a_search_never_sees_less_than_before(rate: float) -> None:
+    """D4: the alias moves when the new generation has all that the old one was given."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+        sink = Lagging(destination, max_documents=100)
+        running = make(database, sink)
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        await running.reindex("parents")
+        number = 99999
+        while destination.serving == {"parents": 1}:
+            number -= 1
+            database.commit(database.put_parent(f"q{number}", "new"))
+            await asyncio.sleep(rate)
+        assert sink.less == []
+        await until(lambda: destination.search("parents") == database.documents())
+        running.stop()
+        await task
+
+    virtual(main)
+
+
+def test_what_is_lost_while_it_takes_over_is_filled_afresh() -> None:
+    """D1, D4: what waits for it to catch up waits no longer, and what serves goes on."""
+
+    async def main() -> None:
+        database, destination = filled(), MemoryDestination()
+
+        class Behind(MemoryBuilder):
+            """Has a row come when the last page of the second generation has been read."""
+
+            async def page(self, index: str, span: KeyRange, after: Key | None, limit: int) -> Page:
+                page = await super().page(index, span, after, limit)
+                if span.upper is None and page.cursor is None and destination.serving:
+                    database.commit(database.put_parent("q", "new"))
+                    await until(lambda: "q" in destination.search("parents"))
+                return page
+
+        class Losing(MemorySink):
+            """Loses the second generation with what came last."""
+
+            async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
+                if any(one.id.generation == 2 and one.id.key == ("q",) for one in documents):
+                    await asyncio.sleep(60)
+                    destination.generations.pop(("parents", 2))
+                return await super().flush(documents, caught_up=caught_up)
+
+        running = Engine(MemoryCapture(database), Behind(database), {"memory": Losing(destination)})
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        await running.reindex("parents")
+        await until(lambda: ("parents", 3) in destination.generations)
+        database.commit(database.put_parent("p001", "renamed"))
+        await until(lambda: destination.search("parents") == database.documents())
+        await until(lambda: destination.serving == {"parents": 3})
+        await until(lambda: destination.search("parents") == database.documents())
+        running.stop()
+        await task
 
     virtual(main)

@@ -126,6 +126,34 @@ def test_mark_says_how_many_were_not_dirty() -> None:
     assert book.mark(PARENTS, [B, C], batch) == 1
 
 
+def test_all_that_is_owed_by_now_can_be_waited_for() -> None:
+    """D4: what waits, what is in flight, and what was marked again meanwhile; not what comes."""
+    book = ledger()
+    mark(book, A, B)
+    book.take(1)
+    mark(book, A, C)
+    everything = book.open_debtor()
+    book.owe_all(PARENTS, everything)
+    book.seal(everything)
+    assert book.owed(everything) == 4
+    mark(book, ("d",))
+    book.failed(PARENTS, [A])
+    assert book.owed(everything) == 3, "one flight pays both"
+    assert take(book).keys == [B, C, ("d",), A]
+    book.landed(PARENTS, [A, B, C])
+    assert everything in book.settled()
+    assert book.in_flight == 1
+
+
+def test_what_is_released_can_be_taken_again() -> None:
+    book = ledger()
+    mark(book, A)
+    book.hold(PARENTS)
+    assert book.take(1) is None
+    book.release(PARENTS)
+    assert take(book).keys == [A]
+
+
 # Flights
 
 

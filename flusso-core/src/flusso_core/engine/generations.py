@@ -11,6 +11,7 @@ from typing import Any
 
 from flusso_core.engine.groups import first_leaf
 from flusso_core.engine.ledger import Debtor, Ledger, Target
+from flusso_core.engine.payments import Payments
 from flusso_core.engine.planner import (
     Source,
     asked,
@@ -52,6 +53,7 @@ class Generations:
         records: what the destination remembers.
         ledger: what is owed.
         watermark: tells when the commit of a TRUNCATE is right.
+        payments: tells when what a generation is owed has landed.
         seeder: reads the rows.
         progressed: to be called whenever the ledger has changed.
         unfit: told of a generation whose schema no longer fits its tables.
@@ -71,6 +73,7 @@ class Generations:
         records: Records,
         ledger: Ledger,
         watermark: Watermark,
+        payments: Payments,
         seeder: Seeder,
         progressed: Callable[[], None],
         unfit: Callable[[Target, SchemaMismatch], None],
@@ -86,6 +89,7 @@ class Generations:
         self._records = records
         self._ledger = ledger
         self._watermark = watermark
+        self._payments = payments
         self._seeder = seeder
         self._ledger_changed = progressed
         self._unfit = unfit
@@ -387,6 +391,7 @@ class Generations:
             # As text: whoever keeps the record must not keep what the flush had in memory.
             logger.warning("%s: %s", self._lane, str(lost))
             self._lost.add(target)
+            self._landed.set()  # what waits for it waits in vain
             self._ledger.hold(target)
             self._spawn(self._recover(target))
 
@@ -478,15 +483,49 @@ class Generations:
             self._records.change(target, filled)
             await self._records.stored()
             return
-        await self._serve(series)
+        older = [one for one in self._series if one.index == index and one != target]
+        for one in older:
+            await self._halt(one)
+        try:
+            # From now on nothing reaches what searches see; all that did reaches the new one
+            # before they see that.
+            taken = not older or await self._has_landed(target)
+            if taken:
+                await self._serve(series)
+        except GenerationLost:
+            self._go_on(older)
+            raise
+        if not taken:  # it is lost, and begins again
+            self._go_on(older)
+            return
         self._records.change(target, filled)
         self._records.decide(served(self._records.current(index)))
         await self._records.stored()
         self._unserved.discard(target)
-        for old in [one for one in self._series if one.index == index and one != target]:
-            await self._halt(old)
-            self._forget(old)
+        for one in older:
+            self._forget(one)
         await self._clean(index)
+
+    async def _has_landed(self, target: Target) -> bool:
+        """Wait until all that the generation is owed by now has landed; not if it is lost."""
+        debtor = self._ledger.open_debtor()
+        landed = self._payments.expect(debtor)
+        self._ledger.owe_all(target, debtor)
+        self._ledger.seal(debtor)
+        self._ledger_changed()
+        while not landed.done():
+            if target in self._lost:
+                return False
+            self._landed.clear()
+            await self._landed.wait()
+        return True
+
+    def _go_on(self, halted: Sequence[Target]) -> None:
+        """What was halted gets changes again: nothing has taken its place."""
+        for target in halted:
+            self._ledger.release(target)
+            self._fill_if_needed(target)
+        self._ledger_changed()
 
     def _check(self) -> None:
         going = [index for index in self._records.indexes if index not in self._stopped]

@@ -191,6 +191,7 @@ class Lane:
             records=self._records,
             ledger=self._ledger,
             watermark=self._watermark,
+            payments=self._payments,
             seeder=self._seeder,
             progressed=self._progressed,
             unfit=self._mismatch,

@@ -244,6 +244,14 @@ class Ledger:
                 debts = self._united(debts, later)
             entry.ready[key] = debts
 
+    def owe_all(self, target: Target, debtor: Debtor) -> None:
+        """Everything of that target that waits or is in flight is owed to the debtor too."""
+        entry = self._of(target)
+        for documents in (entry.ready, entry.blocked, entry.flying):
+            for key, debts in documents.items():
+                documents[key] = (*debts, debtor)
+            self._owed[debtor] += len(documents)
+
     # Pages
 
     def open_page(self, target: Target) -> OpenPage:
@@ -294,8 +302,12 @@ class Ledger:
     # The end of a generation
 
     def hold(self, target: Target) -> None:
-        """Let no flight of that target begin any more, until `void`."""
+        """Let no flight of that target begin any more, until `release` or `void`."""
         self._of(target).held = True
+
+    def release(self, target: Target) -> None:
+        """Let flights of that target begin again."""
+        self._of(target).held = False
 
     def void(self, target: Target) -> None:
         """Forget what waits for a generation that gets no more changes.
