@@ -75,7 +75,7 @@ class Searcher:
         self._thread.join()
 
     def _run(self) -> None:
-        body = {"size": MANY, "_source": False, "query": {"match_all": {}}}
+        body: dict[str, Any] = {"size": MANY, "_source": False, "query": {"match_all": {}}}
         while not self._stop.is_set():
             answer = self._client.search(index=self._alias, body=body)
             found = {hit["_id"] for hit in answer["hits"]["hits"]}
