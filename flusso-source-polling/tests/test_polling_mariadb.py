@@ -276,6 +276,51 @@ async def test_keys_and_filters_are_exact_where_collations_ignore_case(
         assert await reading.missing("i0", ["a", "A", "á", "b", "Á"]) == [("b",), ("Á",)]
 
 
+SUMS = """
+version: 1
+table: totals
+fields:
+  - sum: wide
+    table: parts
+    foreign_key: total
+    column: wide
+    value_type: decimal
+  - avg: mean
+    table: parts
+    foreign_key: total
+    column: number
+  - avg: wide_mean
+    table: parts
+    foreign_key: total
+    column: wide
+  - min: least
+    table: parts
+    foreign_key: total
+    column: number
+    value_type: long
+"""
+
+
+async def test_sums_and_averages_lose_no_digit(mariadb_database: str) -> None:
+    """V4: MariaDB's own average of whole numbers has four digits behind the point."""
+    Client(mariadb_database).execute(
+        "CREATE TABLE totals (id INT PRIMARY KEY)",
+        "CREATE TABLE parts (id INT PRIMARY KEY, total INT, number INT, wide DECIMAL(40, 12))",
+        "INSERT INTO totals VALUES (1), (2)",
+        "INSERT INTO parts VALUES (1, 1, 1, 1234567890123456789012345678.123456789012), "
+        "(2, 1, 1, 0.000000000001), (3, 1, 2, NULL), (4, 1, NULL, NULL)",
+    )
+    assert await documents(mariadb_database, SUMS) == {
+        "1": {
+            "wide": Decimal("1234567890123456789012345678.123456789013"),
+            "mean": Decimal("1.3333333333333333"),
+            "wide_mean": Decimal("6.172839450617284e+26"),
+            "least": 1,
+        },
+        "2": {"wide": None, "mean": None, "wide_mean": None, "least": None},
+    }
+
+
 async def test_a_column_that_goes_stops_its_own_index_alone(mariadb_database: str) -> None:
     """C14."""
     client = Client(mariadb_database)

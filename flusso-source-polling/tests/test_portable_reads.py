@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.pool import Pool
 
-from flusso_core.errors import SchemaMismatch
+from flusso_core.errors import ConfigError, SchemaMismatch
 from flusso_core.hookspecs import SourceContext
 from flusso_core.model import Change, IndexKeys, Key, KeyRange, Operation, StrayKey, TableName
 from flusso_core.schema import parse_schema
@@ -235,6 +236,16 @@ async def test_an_index_that_does_not_fit_stops_alone(database: Database) -> Non
         assert unfit.index == "i1"
         assert "has no column 'name'" in unfit.reason
         assert (await builder.page("i0", KeyRange(), None, 10)).documents
+
+
+async def test_a_driver_that_is_not_installed_is_named_with_its_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    absent = PollingDatabase("mariadb+pymysql://me:hunter2@127.0.0.1:9/d")
+    with pytest.raises(ConfigError, match="pip install pymysql") as caught:
+        absent.connect()
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_a_read_that_outlives_the_builder_leaves_no_connection_behind(

@@ -81,6 +81,7 @@ class Database:
         Raises:
             SourceUnavailable: the database is not there.
             SourceFatal: it refuses.
+            ConfigError: its driver is not installed.
         """
         with self.errors("connect"):
             self.dialect.require(self.url)
@@ -126,7 +127,13 @@ class Database:
             if self._pool_size
             else {"poolclass": NullPool}
         )
-        engine = create_engine(self.url, hide_parameters=True, **pool, **self.dialect.arguments)
+        try:
+            engine = create_engine(self.url, hide_parameters=True, **pool, **self.dialect.arguments)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"[source] connection_url: the driver {error.name} is not installed; "
+                f"{self.dialect.install}"
+            ) from error
         self.dialect.prepare(engine)
         return engine
 

@@ -46,10 +46,17 @@ class Column:
 
 
 class Dialect(ABC):
-    """One database's ways. Nothing here holds a connection."""
+    """One database's ways. Nothing here holds a connection.
+
+    Attributes:
+        name: of the database.
+        arguments: of its engine.
+        install: how to get its driver, where it is not Python's own.
+    """
 
     name: str
     arguments: Mapping[str, Any]
+    install: str = ""
 
     @abstractmethod
     def require(self, url: URL) -> None:

@@ -56,6 +56,7 @@ class MariaDBDialect(Dialect):
     """MariaDB 11.4, whose tables are of InnoDB."""
 
     name = "mariadb"
+    install = "pip install pymysql"
     arguments: Mapping[str, Any] = {
         "isolation_level": "REPEATABLE READ",
         "connect_args": {"charset": "utf8mb4", "connect_timeout": 10},

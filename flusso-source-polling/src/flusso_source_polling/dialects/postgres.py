@@ -32,6 +32,7 @@ class PostgresDialect(Dialect):
     """Postgres without logical replication."""
 
     name = "postgresql"
+    install = 'pip install "psycopg[binary]"'
     arguments: Mapping[str, Any] = {
         "isolation_level": "REPEATABLE READ",
         "use_native_hstore": False,
