@@ -43,13 +43,12 @@ class Following:
         self.now = 1000.0
         self.connection = sqlite3.connect(self.path, check_same_thread=False)
         self.connection.executescript(TABLES)
-        given = {
+        self._given: dict[str, Any] = {
             "connection_url": f"sqlite:///{self.path}",
             "tables": {"parents": {"cursor": "changed"}, "children": {"cursor": "changed"}},
             "page_size": 3,
             **options,
         }
-        self._options = PollingOptions.model_validate(given)
         self._state = folder / "followed.state"
         self._poller: Poller | None = None
 
@@ -73,9 +72,11 @@ class Following:
             changed = str(int(seconds))
         self.write(f"INSERT OR REPLACE INTO {table} VALUES ('{key}', '{name}', {changed})")
 
-    def restart(self) -> list[Change]:
-        """End the run, and begin another one."""
+    def restart(self, **options: Any) -> list[Change]:
+        """End the run, and begin another one, with other options."""
         self.stop()
+        self._given |= options
+        self._options = PollingOptions.model_validate(self._given)
         state = StateFile(self._state)
         self._poller = Poller(
             Database(self._options.url()), (SCHEMA,), self._options, state, Shared()
@@ -205,6 +206,35 @@ def test_equal_cursors_are_read_across_pages(make: Callable[..., Following]) -> 
     assert db.poll() == []
     db.put("p05", "x", db.now)
     assert touched(db.poll()) == [("p05", "upsert")]
+
+
+def test_a_cursor_of_whole_minutes_is_read_until_the_minute_is_over(
+    make: Callable[..., Following],
+) -> None:
+    """Rows of one value go on coming when the first of them is final."""
+    db = make(diff_interval=10**6, tables={"parents": {"cursor": "changed", "lag": 5}})
+    db.restart()
+    db.settle()
+    minute = db.now - db.now % 60 + 60
+    for number, seconds in enumerate((1, 10, 20, 50)):
+        db.at(minute + seconds)
+        db.put(f"p{number}", "x", minute)
+        assert touched(db.poll()) == [(f"p{number}", "upsert")]
+        assert db.poll() == []
+
+
+def test_another_cursor_begins_with_every_row(make: Callable[..., Following]) -> None:
+    """What one column has come to says nothing of another."""
+    db = make(diff_interval=10**6)
+    db.write("ALTER TABLE parents ADD COLUMN version INTEGER NOT NULL DEFAULT 1")
+    db.write("INSERT INTO parents VALUES ('a', 'Ada', '2024-01-01 00:10:00', 1)")
+    db.restart()
+    db.settle()
+    db.write("UPDATE parents SET name = 'Ann', version = 2")
+    found = db.restart(tables={"parents": {"cursor": "version"}})
+    assert touched(found) == [("a", "delete"), ("a", "upsert")]
+    db.write("UPDATE parents SET name = 'Amy', version = 3")
+    assert touched(db.poll()) == [("a", "upsert")]
 
 
 def test_two_changes_within_one_tick_of_the_cursor_are_found(

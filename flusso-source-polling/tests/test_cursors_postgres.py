@@ -6,9 +6,12 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
+from flusso_core.errors import SourceFatal
 from flusso_core.model import Change, Operation
 from flusso_core.testing.conformance import PARENTS, SCHEMA
+from flusso_source_polling import witness
 from flusso_source_polling.database import Database
 from flusso_source_polling.options import PollingOptions
 from flusso_source_polling.poller import Poller
@@ -152,6 +155,16 @@ def test_what_was_open_when_the_stream_began_is_found(
     db.begin()
     long.commit()
     assert keys([*db.poll(), *db.poll(), *db.poll()]) == ["late"]
+
+
+def test_a_standby_is_refused_for_a_column(
+    make: Callable[[str | None], Following], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replays commits, and says nothing of transactions that have yet to write."""
+    standby = witness.RUNNING.text.replace("pg_is_in_recovery()", "true")
+    monkeypatch.setattr(witness, "RUNNING", text(standby))
+    with pytest.raises(SourceFatal, match="the server is a standby"):
+        make("at").begin()
 
 
 @pytest.mark.parametrize("cursor", ["at", "xmin"])

@@ -62,7 +62,7 @@ def test_what_is_prepared_already_is_waited_for() -> None:
     assert horizon.settled == 2
 
 
-def test_a_clock_that_goes_back_is_told_once_and_nothing_is_final() -> None:
+def test_a_clock_that_goes_back_is_told_until_a_poll_came_through() -> None:
     horizon = Horizon()
     horizon.look(moment(100))
     horizon.look(moment(101))
@@ -70,4 +70,7 @@ def test_a_clock_that_goes_back_is_told_once_and_nothing_is_final() -> None:
     for clock in (50, 51):
         horizon.look(moment(clock))
         seen.append((horizon.back, horizon.settled))
-    assert seen == [(True, -math.inf), (False, 50)]
+    horizon.polled()
+    horizon.look(moment(52))
+    seen.append((horizon.back, horizon.settled))
+    assert seen == [(True, -math.inf), (True, 50), (False, 51)]

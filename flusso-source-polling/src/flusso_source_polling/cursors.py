@@ -36,6 +36,11 @@ class Cursor(Protocol):
     """Something of a row that grows with each of its changes."""
 
     @property
+    def name(self) -> str:
+        """As the configuration names it."""
+        ...
+
+    @property
     def column(self) -> str | None:
         """The column's name; `None`: it is none of the table's own."""
 
@@ -89,6 +94,7 @@ class ColumnCursor:
     exact = False
 
     def __init__(self, table: Table, column: str, dialect: Dialect, witness: Witness) -> None:
+        self.name = column
         self.column: str | None = column
         self._described = table.column(column)
         problem = dialect.key_problem(self._described)
@@ -134,6 +140,7 @@ class TransactionCursor:
         witness: tells the time.
     """
 
+    name = XMIN
     column: str | None = None
     exact = True
     fine = True

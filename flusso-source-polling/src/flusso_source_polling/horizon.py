@@ -48,7 +48,7 @@ class Horizon:
     Attributes:
         settled: every transaction that began before this time, by the database's clock, has ended
             and is seen by whoever reads from now on.
-        back: the clock went back between the last poll and this one.
+        back: the clock has gone back since the last poll that came through.
     """
 
     def __init__(self) -> None:
@@ -59,8 +59,8 @@ class Horizon:
 
     def look(self, now: Moment) -> None:
         """Learn what the database says, before tables are read in snapshots that begin later."""
-        self.back = now.clock < self._clock
-        if self.back:
+        if now.clock < self._clock:
+            self.back = True
             self._glimpses.clear()
             self.settled = -math.inf
         self._clock = now.clock
@@ -72,3 +72,7 @@ class Horizon:
         if len(self._glimpses) >= _MOST:
             del self._glimpses[1::2]
         self._glimpses.append(_Glimpse(now.clock, now.running, now.prepared))
+
+    def polled(self) -> None:
+        """The tables have been read, and what was found is kept."""
+        self.back = False

@@ -165,6 +165,7 @@ class Poller:
                     return Polled(self._state.next_position(), found=False)
                 polled = self._read(thorough=thorough)
                 self._data_version = version
+                self._assembly.horizon.polled()
                 return polled
         except BaseException:
             self._disconnect()

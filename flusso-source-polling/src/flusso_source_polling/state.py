@@ -190,7 +190,8 @@ class StateFile:
             SourceFatal: the file is damaged.
         """
         with self._turn, self._errors():
-            database, pending = self._opened(), self._pending
+            database = self._opened()
+            pending, reserved = self._pending, self._reserved
             inner = database.in_transaction
             if not inner:
                 database.execute("BEGIN IMMEDIATE")
@@ -199,7 +200,7 @@ class StateFile:
                 if not inner:
                     database.execute("COMMIT")
             except BaseException:
-                self._pending = pending
+                self._pending, self._reserved = pending, reserved
                 if not inner and database.in_transaction:  # a full disk may have ended it
                     database.execute("ROLLBACK")
                 raise

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, cast, func, literal_column, select, text
 from sqlalchemy import types as sql
 
+from flusso_core.errors import SourceFatal
 from flusso_source_polling.dialects import Dialect, Expression
 
 _RAW = sql.NullType()
@@ -134,8 +135,16 @@ class PostgresWitness(Witness):
         A transaction holds a lock on its virtual id from its first statement on, which everybody
         may see (manual, "pg_locks"), where its start and its snapshot are shown to its owner only.
         Prepared ones are read after the others: one that is prepared meanwhile is in either.
+
+        Raises:
+            SourceFatal: the server is a standby, which knows of no transaction before it writes.
         """
-        clock, running = connection.execute(_RUNNING).one()
+        clock, running, standby = connection.execute(RUNNING).one()
+        if standby:
+            raise SourceFatal(
+                "the server is a standby, which does not tell what transactions are open on its "
+                "primary: name the primary, or follow tables by xmin, or compare them"
+            )
         prepared = connection.execute(_PREPARED).scalar_one()
         return Moment(float(clock), frozenset(running or ()), frozenset(prepared or ()))
 
@@ -166,7 +175,7 @@ class PostgresWitness(Witness):
         return func.concat(func.count(), ":", total)
 
 
-_RUNNING = text("""
+RUNNING = text("""
 SELECT extract(epoch FROM clock_timestamp())::float8, (
     SELECT array_agg(l.virtualtransaction)
     FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -174,7 +183,7 @@ SELECT extract(epoch FROM clock_timestamp())::float8, (
       AND l.pid <> pg_backend_pid()
       AND (a.datid IS NULL OR a.datname = current_database())
       AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
-)
+), pg_is_in_recovery()
 """)
 
 _PREPARED = text("""

@@ -59,9 +59,9 @@ class Comparison:
         return memory.note(_SHAPE) == self._shape
 
     def reshape(self, connection: Connection, memory: Memory) -> Iterator[Change]:
-        """The schemas ask for other columns: what was known leads up once more, and every row."""
+        """Other columns or another cursor: what was known leads up once more, and every row."""
         names = read(memory.note(_SHAPE) or "[]")
-        key, routing, _ = _parts(names)
+        key, routing, *_ = _parts(names)
         was = Watch(self._watch.table, key, routing, (), frozenset((*key, *routing)))
         for text, row in memory.all_rows():
             yield was.deleted(text, row)
@@ -109,7 +109,10 @@ class Comparison:
     @property
     def _shape(self) -> str:
         """What known rows are made of; those of another shape cannot be compared."""
-        return spell([*self._watch.key, None, *self._watch.routing, None, *self._watch.content])
+        cursor = self._lens.cursor
+        followed = "" if cursor is None else cursor.name
+        content = () if self._lens.marked else self._watch.content
+        return spell([*self._watch.key, None, *self._watch.routing, None, *content, None, followed])
 
     def _afresh(self, connection: Connection, memory: Memory) -> Iterator[Change]:
         memory.clear()
@@ -189,16 +192,15 @@ class Comparison:
         yield lower, span.upper, page
 
 
-def _parts(names: Sequence[str | None]) -> tuple[tuple[str, ...], ...]:
-    """A shape's key, routing columns and content."""
+def _parts(names: Sequence[str | None]) -> list[tuple[str, ...]]:
+    """A shape's key, routing columns, content and cursor."""
     found: list[list[str]] = [[]]
     for name in names:
         if name is None:
             found.append([])
         else:
             found[-1].append(name)
-    key, routing, content = (*found, [], [])[:3]
-    return tuple(key), tuple(routing), tuple(content)
+    return [tuple(part) for part in found]
 
 
 def _join_empty(memory: Memory) -> None:
