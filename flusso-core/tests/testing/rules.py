@@ -24,6 +24,7 @@ from flusso_core.model import (
     KeyRange,
     Page,
     Position,
+    StateRecord,
 )
 from flusso_core.testing import (
     AppliedLater,
@@ -135,6 +136,17 @@ class BlockedSink(MemorySink):
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         await asyncio.Event().wait()
         raise AssertionError
+
+
+class StuckRecords(MemorySink):
+    """Stores no record any more when it is stuck."""
+
+    stuck = False
+
+    async def store_records(self, records: Sequence[StateRecord]) -> None:
+        if self.stuck:
+            await asyncio.Event().wait()
+        await super().store_records(records)
 
 
 class PausedPages(MemoryBuilder):
@@ -270,6 +282,34 @@ class Rules:
             async with stage.running(stage.engine()):
                 await stage.caught_up()
             stage.assert_equal("after a kill")
+
+    async def test_a_record_says_so_before_the_source_is_told(self, bench: Change) -> None:
+        """Records: who takes over from a run goes on from what they say, and no further."""
+        with bench():
+            stage = Stage()
+            sink = StuckRecords(stage.destination)
+            async with stage.running(stage.engine(sink=sink)):
+                await stage.caught_up()
+                before, sink.stuck = stage.database.confirmed, True
+                for key in "cd":
+                    stage.database.commit(stage.database.put_parent(key, "new"))
+                    await asyncio.sleep(5)
+                stage.assert_equal("while no record can be stored")
+                assert stage.database.confirmed == before, "confirmed, and no record says so"
+
+    async def test_rows_of_a_commit_that_the_stream_never_brings_are_waited_for(
+        self, bench: Change
+    ) -> None:
+        """The settling wait: it may have been written before the stream began, and seen after."""
+        with bench():
+            stage = Stage()
+            stage.database.commit(stage.database.put_parent("a", "new"), hidden=True)
+            stage.database.confirmed = stage.database.head
+            async with stage.running(stage.engine()):
+                await asyncio.sleep(5)
+                stage.database.reveal()
+                await stage.caught_up()
+            stage.assert_equal("after a transaction that straddles the start")
 
     async def test_a_stream_that_begins_behind_a_record_is_a_gap(self, bench: Change) -> None:
         """Records: what was confirmed while this index did not listen never comes again."""

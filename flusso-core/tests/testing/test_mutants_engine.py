@@ -17,7 +17,15 @@ from flusso_core.engine.seeder import Seeder
 from flusso_core.engine.series import Series
 from flusso_core.engine.watermark import Watermark
 from flusso_core.interfaces import DocumentBuilder, Resolved
-from flusso_core.model import Change, ChangeBatch, Document, DocumentId, IndexKeys, RootTruncated
+from flusso_core.model import (
+    Change,
+    ChangeBatch,
+    Document,
+    DocumentId,
+    IndexKeys,
+    Position,
+    RootTruncated,
+)
 from flusso_core.testing import MemoryBuilder, MemoryCapture
 
 from . import rules
@@ -60,6 +68,20 @@ def confirming_early() -> AbstractContextManager[object]:
         self.end(batch)
 
     return patch.object(Watermark, "begin", begin_and_end)
+
+
+def confirming_what_no_record_says() -> AbstractContextManager[object]:
+    def position(self: Lane) -> Position:
+        return self._watermark.position  # pyright: ignore[reportPrivateUsage]
+
+    return patch.object(Lane, "position", property(position))
+
+
+def without_settling() -> AbstractContextManager[object]:
+    async def wait_settled(self: MemoryCapture) -> None:
+        """Nobody waits."""
+
+    return patch.object(MemoryCapture, "wait_settled", wait_settled)
 
 
 def without_gaps() -> AbstractContextManager[object]:
@@ -167,6 +189,8 @@ CHANGES: Mapping[str, rules.Change] = {
         without_epoch,
         without_page_rule,
         confirming_early,
+        confirming_what_no_record_says,
+        without_settling,
         without_gaps,
         emptying_in_place,
         serving_a_part_of_a_commit,
@@ -221,6 +245,16 @@ MUTANTS = {
             "confirms early",
             "test_nothing_is_confirmed_before_it_has_landed",
             "test_a_related_truncate_is_owed_until_its_sweep_is_noted_down",
+        ),
+        mutant(
+            "confirming_what_no_record_says",
+            "confirms what has landed before a record says so",
+            "test_a_record_says_so_before_the_source_is_told",
+        ),
+        mutant(
+            "without_settling",
+            "reads rows before the source has settled",
+            "test_rows_of_a_commit_that_the_stream_never_brings_are_waited_for",
         ),
         mutant(
             "without_gaps",
