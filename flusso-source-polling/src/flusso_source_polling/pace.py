@@ -17,6 +17,9 @@ class Throttle:
     Args:
         rate: statements a second at most; `None`: as many as there are.
         now: seconds on a clock that never goes back.
+
+    Attributes:
+        statements: how many there were.
     """
 
     def __init__(self, rate: float | None, now: Callable[[], float] = time.monotonic) -> None:
