@@ -31,6 +31,7 @@ from flusso_core.testing import MemoryBuilder, MemoryCapture
 from . import rules
 from .mutants import Mutant, assert_caught, failing
 from .rules import Rules
+from .stage import INDEX
 from .test_mutants_ledger import DropsThePageRule, OneVersionForAll
 
 _LEDGER = "flusso_core.engine.lane.Ledger"
@@ -99,7 +100,7 @@ def emptying_in_place() -> AbstractContextManager[object]:
     ) -> AsyncGenerator[Resolved, None]:
         async for found in resolve(self, changes):
             if isinstance(found, RootTruncated):
-                yield IndexKeys(rules.INDEX, [(key,) for key in "abc"])
+                yield IndexKeys(INDEX, [(key,) for key in "abc"])
             else:
                 yield found
 
