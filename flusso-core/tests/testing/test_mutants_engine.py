@@ -143,7 +143,7 @@ class SweepsSomeTime(Generations):
     """Returns before anything is noted down."""
 
     async def sweep(self, index: str, reason: str, builder: DocumentBuilder | None = None) -> None:
-        self._spawn(super().sweep(index, reason, builder))
+        self._errands.spawn(super().sweep(index, reason, builder))
 
 
 class DeletesExtraIds(Seeder):

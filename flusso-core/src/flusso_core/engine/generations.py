@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+from flusso_core.engine.errands import Errands
+from flusso_core.engine.filling import Filling
 from flusso_core.engine.groups import first_leaf
 from flusso_core.engine.ledger import Debtor, Ledger, Target
 from flusso_core.engine.payments import Payments
@@ -22,14 +22,13 @@ from flusso_core.engine.planner import (
     reindexed,
     rolled_back,
     served,
-    unnamed,
     without,
 )
-from flusso_core.engine.progress import Progress
 from flusso_core.engine.records import Records
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.seeder import Seeder
 from flusso_core.engine.series import Schemas, Series
+from flusso_core.engine.shelf import Shelf
 from flusso_core.engine.watermark import Watermark
 from flusso_core.errors import EngineError, GenerationLost, SchemaMismatch
 from flusso_core.interfaces import DocumentBuilder, Sink
@@ -55,6 +54,7 @@ class Generations:
         watermark: tells when the commit of a TRUNCATE is right.
         payments: tells when what a generation is owed has landed.
         seeder: reads the rows.
+        errands: what is done in tasks.
         progressed: to be called whenever the ledger has changed.
         unfit: told of a generation whose schema no longer fits its tables.
         stopped: indexes that have stopped.
@@ -75,6 +75,7 @@ class Generations:
         watermark: Watermark,
         payments: Payments,
         seeder: Seeder,
+        errands: Errands,
         progressed: Callable[[], None],
         unfit: Callable[[Target, SchemaMismatch], None],
         stopped: Collection[str],
@@ -90,22 +91,18 @@ class Generations:
         self._ledger = ledger
         self._watermark = watermark
         self._payments = payments
-        self._seeder = seeder
         self._ledger_changed = progressed
         self._unfit = unfit
         self._stopped = stopped
-        self._retrier = retrier
-        self._skip_backfill = skip_backfill
+        self._shelf = Shelf(sink, retrier)
+        self._filling = Filling(records, seeder, skip_backfill=skip_backfill)
+        self._errands = errands
         self._sweep_intervals = sweep_intervals
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._fills: dict[Target, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._unserved: set[Target] = set()
         self._emptied: dict[Target, Debtor | None] = {}
         self._lost: set[Target] = set()
-        self._made: dict[Target, Generation] = {}
-        self._group: asyncio.TaskGroup | None = None
-        self._settled = asyncio.Event()
         self._landed = asyncio.Event()
         self._all_filled = asyncio.Event()
 
@@ -131,7 +128,7 @@ class Generations:
         for index, mapping in self._schemas.mappings.items():
             if index in self._stopped:
                 continue  # its record stays as it is
-            existing[index] = await self._existing(index)
+            existing[index] = await self._shelf.existing(index)
             record = remembered.get(index)
             plan = plan_start(
                 mapping,
@@ -156,17 +153,17 @@ class Generations:
             self._records.decide(self._followed(plan.record))
         await self._records.stored()
         for target, series in self._series.items():
-            await self._begin(series)
+            await self._shelf.begin(series)
             serving = {one.number for one in existing[target.index] if one.serves}
             record = self._records.current(target.index)
             if target.generation != record.current.number or target.generation in serving:
                 continue
             if record.current.seeded and record.serving is None:
-                await self._serve(series)  # a rollback was cut short
+                await self._shelf.serve(series)  # a rollback was cut short
             else:
                 self._unserved.add(target)
         for index in existing:
-            await self._clean(index)
+            await self._shelf.clean(self._records.current(index))
 
     def _followed(self, record: StateRecord) -> StateRecord:
         """Take the record's generations for live, as far as there are builders for them."""
@@ -190,22 +187,21 @@ class Generations:
 
     def allow_reading(self) -> None:
         """The source has settled: pages may be read."""
-        self._settled.set()
+        self._filling.allow()
 
     def run(self, tasks: asyncio.TaskGroup) -> None:
         """Begin what the start has found to do, in tasks of that group."""
-        self._group = tasks
+        self._errands.begin(tasks)
         for target in self._series:
             self._fill_if_needed(target)
         for index, seconds in self._sweep_intervals.items():
             if index in self._schemas.mappings and index not in self._stopped:
-                self._spawn(self._sweep_regularly(index, seconds))
+                self._errands.spawn(self._sweep_regularly(index, seconds))
         self._check()
 
     def end(self) -> list[asyncio.Task[None]]:
         """Begin nothing more; returns everything that runs, to be cancelled."""
-        self._group = None
-        return [*self._fills.values(), *self._tasks]
+        return self._errands.end()
 
     async def filled(self) -> None:
         """Return when every index has all documents in the generation that searches see."""
@@ -292,38 +288,6 @@ class Generations:
             for target in targets:
                 self._fill_if_needed(target)
 
-    async def obey(self, work: Callable[[], Awaitable[None]], *, failure: str) -> None:
-        """Do what was asked for from outside, within the run: it goes on without who asked.
-
-        Args:
-            work: what was asked for.
-            failure: what is not true when the run ends before it is done.
-
-        Raises:
-            EngineError: it was refused; or the run has ended before it was done, or not begun.
-        """
-        refused: list[EngineError] = []
-
-        async def obeyed() -> None:
-            try:
-                await work()
-            except EngineError as error:  # it is for who asked, and no reason to end the run
-                refused.append(error)
-
-        obeying = obeyed()
-        try:
-            task = self._spawn(obeying)
-        except RuntimeError:  # the run is being cancelled, and its group takes no task any more
-            obeying.close()
-            task = None
-        if task is not None:
-            await asyncio.wait([task])
-        if task is None or task.cancelled():
-            raise EngineError(f"{failure}: the run of this sink has ended, or had not begun")
-        task.result()
-        if refused:
-            raise refused[0]
-
     async def reindex(self, index: str, *, keep: bool) -> None:
         """Begin a new generation of the same schema; returns when it gets changes.
 
@@ -365,9 +329,9 @@ class Generations:
             chosen = Target(index, record.current.number)
             live = [target for target in self._series if target.index == index]
             await self._replace(record, [target for target in live if target != chosen])
-            await self._serve(self._series[chosen])
+            await self._shelf.serve(self._series[chosen])
             self._unserved.discard(chosen)
-            await self._clean(index)
+            await self._shelf.clean(self._records.current(index))
             self._fill_if_needed(chosen)
         self._check()
 
@@ -378,7 +342,7 @@ class Generations:
                 self._records.current(index),
                 mapping,
                 keep=keep,
-                existing=await self._existing(index),
+                existing=await self._shelf.existing(index),
                 made_with=self._sink.made_with(mapping),
             )
         except EngineError as error:
@@ -393,7 +357,7 @@ class Generations:
             self._lost.add(target)
             self._landed.set()  # what waits for it waits in vain
             self._ledger.hold(target)
-            self._spawn(self._recover(target))
+            self._errands.spawn(self._recover(target))
 
     def stop_index(self, index: str) -> None:
         """Nothing more of an index is read or written; its record was left behind."""
@@ -409,7 +373,7 @@ class Generations:
     def freeze_soon(self, target: Target, reason: str) -> None:
         """As `freeze`, in a task of its own; nothing more of it is built from now on."""
         self._ledger.hold(target)
-        self._spawn(self.freeze(target, reason))
+        self._errands.spawn(self.freeze(target, reason))
 
     async def freeze(self, target: Target, reason: str) -> None:
         """A generation of an older schema gets no more changes; it serves as it is."""
@@ -433,15 +397,17 @@ class Generations:
 
     def _fill_if_needed(self, target: Target) -> None:
         generation = self._records.generation(target)
-        if self._group is None or generation is None or target in self._fills:
+        if generation is None or target in self._fills:
             return
         if not generation.clean or target in self._unserved:
-            self._fills[target] = self._group.create_task(self._fill(self._series[target]))
+            fill = self._errands.spawn(self._fill(self._series[target]))
+            if fill is not None:
+                self._fills[target] = fill
 
     async def _fill(self, series: Series) -> None:
         target = series.target
         try:
-            if not await self._read(series):
+            if not await self._filling.fill(series):
                 return  # drained
             async with self._locks[target.index]:
                 await self._finish(series)
@@ -454,25 +420,6 @@ class Generations:
             self._fills.pop(target, None)
             self._unfit(target, first_leaf(mismatch))
         self._check()
-
-    async def _read(self, series: Series) -> bool:
-        """Read all rows, if that is what the generation needs; returns whether it has all."""
-        target = series.target
-        generation = self._records.generation(target)
-        if generation is None or generation.clean:
-            return True
-        if self._skip_backfill and not generation.seeded:
-            return True
-        await self._settled.wait()
-        if generation.ranges:
-            progress = Progress(generation.ranges)
-        else:
-            progress = await self._seeder.spans(series)
-        # The ranges are durable before the first page, so that a restart has the same ones.
-        self._records.follow(target, progress)
-        await self._records.stored()
-        await (self._seeder.sweep if generation.seeded else self._seeder.seed)(series, progress)
-        return progress.done
 
     async def _finish(self, series: Series) -> None:
         """The generation has every document: the record says so, and searches see the newest."""
@@ -491,7 +438,7 @@ class Generations:
             # before they see that.
             taken = not older or await self._has_landed(target)
             if taken:
-                await self._serve(series)
+                await self._shelf.serve(series)
         except GenerationLost:
             self._go_on(older)
             raise
@@ -504,7 +451,7 @@ class Generations:
         self._unserved.discard(target)
         for one in older:
             self._forget(one)
-        await self._clean(index)
+        await self._shelf.clean(self._records.current(index))
 
     async def _has_landed(self, target: Target) -> bool:
         """Wait until all that the generation is owed by now has landed; not if it is lost."""
@@ -523,8 +470,9 @@ class Generations:
     def _go_on(self, halted: Sequence[Target]) -> None:
         """What was halted gets changes again: nothing has taken its place."""
         for target in halted:
-            self._ledger.release(target)
-            self._fill_if_needed(target)
+            if target not in self._lost:
+                self._ledger.release(target)
+                self._fill_if_needed(target)
         self._ledger_changed()
 
     def _check(self) -> None:
@@ -556,13 +504,13 @@ class Generations:
         await self._records.stored()
         series = self._schemas.of(record.index, record.current)
         assert series is not None, "it has the schema that the index has now"  # noqa: S101
-        await self._begin(series)
+        await self._shelf.begin(series)
         self._series[series.target] = series
         self._unserved.add(series.target)
         self._all_filled.clear()
         for target in gone:
             self._forget(target)
-        await self._clean(record.index)
+        await self._shelf.clean(self._records.current(record.index))
         return series.target
 
     async def _recover(self, target: Target) -> None:
@@ -604,43 +552,3 @@ class Generations:
         if fill is not None:
             fill.cancel()
             await asyncio.wait([fill])
-
-    async def _begin(self, series: Series) -> None:
-        await self._retrier.run(
-            "beginning a generation",
-            partial(self._sink.begin_generation, series.mapping, series.target.generation),
-        )
-        index, number = series.target
-        self._made[series.target] = Generation(index, number, series.mapping.schema_hash)
-
-    async def _serve(self, series: Series) -> None:
-        await self._retrier.run(
-            "serving a generation",
-            partial(self._sink.serve_generation, series.mapping, series.target.generation),
-        )
-
-    async def _clean(self, index: str) -> None:
-        """Drop what the index's durable record does not name."""
-        # A sink without records lists none: then it is what this run has made.
-        made = [one for one in self._made.values() if one.index == index]
-        existing = await self._existing(index) or made
-        for generation in unnamed(existing, self._records.current(index)):
-            self._made.pop(Target(index, generation.number), None)
-            await self._retrier.run(
-                "dropping a generation", partial(self._sink.drop_generation, generation)
-            )
-
-    async def _existing(self, index: str) -> Sequence[Generation]:
-        return await self._retrier.run(
-            "listing generations", partial(self._sink.generations, index)
-        )
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        """Do it in a task; `None`: the run ends, and the next start sees to it."""
-        if self._group is None:
-            work.close()
-            return None
-        task = self._group.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

@@ -11,6 +11,7 @@ from functools import partial
 
 from flusso_core.engine.admission import Admission
 from flusso_core.engine.batcher import Batcher
+from flusso_core.engine.errands import Errands
 from flusso_core.engine.flights import Flights
 from flusso_core.engine.generations import Generations
 from flusso_core.engine.ledger import Debtor, Ledger, Target
@@ -149,6 +150,7 @@ class Lane:
         self._ledger = Ledger(epoch=self._epoch)
         self._admission = Admission(Room(settings.bounds), self._ledger, self._watermark)
         self._payments = Payments()
+        self._errands = Errands()
         self._records = Records(
             sink=self._sink,
             watermark=self._watermark,
@@ -193,6 +195,7 @@ class Lane:
             watermark=self._watermark,
             payments=self._payments,
             seeder=self._seeder,
+            errands=self._errands,
             progressed=self._progressed,
             unfit=self._mismatch,
             stopped=self._stopped,
@@ -249,13 +252,13 @@ class Lane:
 
     async def sweep(self, index: str, reason: str) -> None:
         """Read all rows of an index again; returns when the destination has the intent."""
-        await self._generations.obey(
+        await self._errands.obey(
             partial(self._generations.sweep, index, reason), failure=f"{self.name}: {_NOT_NOTED}"
         )
 
     async def reindex(self, index: str, *, keep: bool) -> None:
         """Fill an index anew beside what serves; returns when that has begun."""
-        await self._generations.obey(
+        await self._errands.obey(
             partial(self._generations.reindex, index, keep=keep),
             failure=f"{self.name}: {_NOT_NOTED}",
         )
@@ -266,14 +269,14 @@ class Lane:
 
     async def rollback(self, index: str, *, keep: bool) -> None:
         """Go back to an older generation of an index; returns when searches see it."""
-        await self._generations.obey(
+        await self._errands.obey(
             partial(self._generations.rollback, index, keep=keep),
             failure=f"{self.name}: {_NOT_NOTED}",
         )
 
     async def rebuild(self, index: str, documents: Sequence[Key | str]) -> None:
         """Build these documents anew; returns when all of them have landed, or were refused."""
-        await self._generations.obey(
+        await self._errands.obey(
             partial(self._rebuilder.rebuild, index, documents),
             failure=f"{self.name}: not every document of index {index} has been built anew",
         )
