@@ -15,7 +15,7 @@ import pytest
 from flusso_core.errors import ConfigError, SchemaMismatch, SourceFatal, SourceUnavailable
 from flusso_core.hookspecs import SourceContext
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder
-from flusso_core.model import Change, IndexKeys, KeyRange, Operation, TableName
+from flusso_core.model import Change, IndexKeys, KeyRange, Operation, Severity, TableName
 from flusso_core.schema import parse_schema
 from flusso_core.testing.conformance import (
     SCHEMA,
@@ -233,6 +233,10 @@ fields:
     table: parents
     through: { table: friends, left_key: one, right_key: other }
     fields: [{ keyword: name }]
+  - many_to_many: tags
+    table: tags
+    through: { table: tagged, left_key: one, right_key: tag }
+    fields: [{ keyword: label }]
 """
 
 
@@ -245,6 +249,10 @@ async def test_keys_and_filters_are_exact_where_collations_ignore_case(
         f"CREATE TABLE parents (id {EXACT} PRIMARY KEY, name {ALIKE})",
         f"CREATE TABLE children (id INT PRIMARY KEY, parent {ALIKE}, INDEX (parent))",
         f"CREATE TABLE friends (id INT PRIMARY KEY, one {latin}, other {ALIKE})",
+        f"CREATE TABLE tags (label {latin} PRIMARY KEY)",
+        f"CREATE TABLE tagged (id INT PRIMARY KEY, one {EXACT}, tag {ALIKE})",
+        "INSERT INTO tags VALUES ('x'), ('é')",
+        "INSERT INTO tagged VALUES (1, 'a', 'x'), (2, 'a', 'X'), (3, 'a', 'é'), (4, 'A', '田')",
         "INSERT INTO parents VALUES ('a', 'Ann'), ('A', 'Bob'), ('b', 'ann'), ('á', 'Ann')",
         "INSERT INTO children VALUES (1, 'a'), (2, 'A'), (3, 'A'), (4, 'a '), (5, 'á'), (6, 'b')",
         "INSERT INTO friends VALUES (1, 'a', 'A'), (2, 'A', 'á'), (3, 'A', 'A '), (4, 'b', 'a')",
@@ -255,14 +263,27 @@ async def test_keys_and_filters_are_exact_where_collations_ignore_case(
         return {"id": str(number), "parent": {"name": name}}
 
     assert found == {
-        "a": {"id": "a", "children": [child(1, "Ann")], "number": 1, "friends": [{"name": "Bob"}]},
+        "a": {
+            "id": "a",
+            "children": [child(1, "Ann")],
+            "number": 1,
+            "friends": [{"name": "Bob"}],
+            "tags": [{"label": "é"}, {"label": "x"}],
+        },
         "A": {
             "id": "A",
             "children": [child(2, "Bob"), child(3, "Bob")],
             "number": 2,
             "friends": [{"name": "Ann"}],
+            "tags": [],
         },
-        "á": {"id": "á", "children": [child(5, "Ann")], "number": 1, "friends": []},
+        "á": {
+            "id": "á",
+            "children": [child(5, "Ann")],
+            "number": 1,
+            "friends": [],
+            "tags": [],
+        },
     }
     moved = Change(TableName("public", "parents"), Operation.UPSERT, {"id": "A"}, {"id": "A"})
     async with builder(mariadb_database, FAMILY) as reading:
@@ -376,3 +397,23 @@ async def test_a_read_after_lost_connections_connects_anew(mariadb_database: str
         for (session,) in sessions:
             client.execute(f"KILL {session}")
         assert await it.estimate("i0") == 0
+
+
+async def test_a_table_without_snapshots_is_named_where_a_schema_reads_it(
+    mariadb_database: str, tmp_path: Path
+) -> None:
+    """C15: one that no schema names may be of any engine."""
+    Client(mariadb_database).execute(
+        "CREATE TABLE one (id INT PRIMARY KEY, name TEXT)",
+        "CREATE TABLE two (id INT PRIMARY KEY, name TEXT) ENGINE = Aria",
+    )
+
+    async def told(table: str) -> list[str]:
+        schema = parse_schema(f"version: 1\ntable: {table}\nfields: [{{ text: name }}]\n", "i", "f")
+        given = {"connection_url": mariadb_database, "state": str(tmp_path / "state")}
+        context = SourceContext(PollingOptions.model_validate(given), (schema,))
+        findings = await PollingCapture(context).check()
+        return [one.cure or "" for one in findings if one.severity is Severity.ERROR]
+
+    assert await told("one") == []
+    assert await told("two") == ["ALTER TABLE `two` ENGINE = InnoDB"]

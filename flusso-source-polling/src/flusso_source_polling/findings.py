@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flusso_core.errors import ConfigError, SourceFatal, SourceUnavailable
-from flusso_core.model import Finding, KeyRange, Severity
+from flusso_core.model import Finding, KeyRange, Severity, TableName
 from flusso_core.schema.model import IndexSchema
 from flusso_source_polling.assembly import Assembly
 from flusso_source_polling.catalogue import reflect, table_names
@@ -23,10 +23,10 @@ def find(database: Database, schemas: Sequence[IndexSchema]) -> list[Finding]:
     return list(dict.fromkeys(found))
 
 
-def find_obstacle(database: Database) -> list[Finding]:
-    """What keeps a snapshot of the database from being held. Blocks."""
+def find_obstacle(database: Database, tables: Sequence[TableName]) -> list[Finding]:
+    """What keeps a snapshot of these tables from being held. Blocks."""
     with database.connect() as connection, database.errors("look at the database"):
-        obstacle = database.dialect.obstacle(connection)
+        obstacle = database.dialect.obstacle(connection, tables)
     if obstacle is None:
         return []
     return [Finding(Severity.ERROR, f"database {database.name}", *obstacle)]
@@ -43,13 +43,13 @@ def look_over(
         names = table_names(schemas)
         tables = reflect(connection, database.dialect, names)
         if any(name not in tables for name in names):
-            return find_obstacle(database)
+            return find_obstacle(database, names)
         try:
             watched = watches(schemas, tables, database.dialect)
             assembly = Assembly(watched, options, database)
         except (SourceFatal, ConfigError) as error:
             return [Finding(Severity.ERROR, f"database {database.name}", str(error))]
-        found = find_obstacle(database) if assembly.holds_snapshot else []
+        found = find_obstacle(database, names) if assembly.holds_snapshot else []
         for followed in assembly.followed():
             found += promises(connection, followed)
         found += assembly.check()

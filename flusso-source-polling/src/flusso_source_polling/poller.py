@@ -91,7 +91,7 @@ class Poller:
             self.version = dialect.version(connection)
         self._assembly = Assembly(watched, self._options, database)
         if self._assembly.holds_snapshot:
-            for finding in find_obstacle(database):
+            for finding in find_obstacle(database, table_names(self._schemas)):
                 raise SourceFatal(f"{finding.subject}: {finding.message}; {finding.cure}")
             snapshots.register(snapshots.scope(database, self._schemas), self._shared)
         self._state.open(f"{self.version} {database.name}")

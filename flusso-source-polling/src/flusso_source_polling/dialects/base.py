@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.types import TypeEngine
 
-from flusso_core.model import FieldType
+from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
 
 
@@ -72,8 +72,10 @@ class Dialect(ABC):
         """Have every connection of the engine set up."""
 
     @abstractmethod
-    def obstacle(self, connection: Connection) -> tuple[str, str] | None:
-        """Why a snapshot cannot be held here, and the cure; `None`: it can."""
+    def obstacle(
+        self, connection: Connection, tables: Sequence[TableName]
+    ) -> tuple[str, str] | None:
+        """Why no snapshot of these tables can be held, and the cure; `None`: it can."""
 
     @abstractmethod
     def version(self, connection: Connection) -> str:

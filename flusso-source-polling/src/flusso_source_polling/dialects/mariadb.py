@@ -26,7 +26,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import URL
 
 from flusso_core.errors import ConfigError
-from flusso_core.model import FieldType
+from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
 from flusso_source_polling.dialects.base import STRUCTURED, Column, Dialect, Expression, Value
 from flusso_source_polling.dialects.spelling import finite, json_value, number, timestamp
@@ -79,20 +79,24 @@ class MariaDBDialect(Dialect):
 
         event.listen(engine, "connect", connected)
 
-    def obstacle(self, connection: Connection) -> tuple[str, str] | None:
+    def obstacle(
+        self, connection: Connection, tables: Sequence[TableName]
+    ) -> tuple[str, str] | None:
         """InnoDB's readers block nobody; other engines have no snapshots."""
-        found = connection.execute(
-            text(
-                "SELECT table_name FROM information_schema.tables WHERE table_schema = database() "
-                "AND table_type = 'BASE TABLE' AND engine <> 'InnoDB' ORDER BY table_name"
-            )
-        ).scalar()
-        if found is None:
-            return None
-        return (
-            f"table {found} is not of the engine InnoDB, so no snapshot of it can be read",
-            f"ALTER TABLE {found} ENGINE = InnoDB",
-        )
+        for table in tables:
+            engine = connection.execute(
+                text(
+                    "SELECT engine FROM information_schema.tables "
+                    "WHERE table_schema = COALESCE(:schema, database()) AND table_name = :table"
+                ),
+                {"schema": self.schema(table.schema), "table": table.name},
+            ).scalar()
+            if engine not in (None, "InnoDB"):
+                return (
+                    f"table {table} is of the engine {engine}, so no snapshot of it can be read",
+                    f"ALTER TABLE `{table.name}` ENGINE = InnoDB",
+                )
+        return None
 
     def version(self, connection: Connection) -> str:
         """The id that the server made for itself when it was installed."""
@@ -209,7 +213,7 @@ class MariaDBDialect(Dialect):
         """As `among`: alike by the column's own collation, and the same."""
         if not _is_text(column) or column.collation is None:
             return expression == other
-        alike = expression == collate(other, column.collation)
+        alike = expression == _collated(other, column.collation)
         return and_(alike, self.exact(expression, column) == other)
 
     def ordered(self, expression: Expression, *, descending: bool) -> list[Expression]:
@@ -278,7 +282,9 @@ def _is_text(column: Column) -> bool:
 
 
 def _collated(expression: Expression, collation: str) -> Expression:
-    converted = func.convert(expression.op("USING")(literal_column("utf8mb4")), type_=sql.String())
+    """The text in the collation's character set, which is the beginning of its name."""
+    characters: Expression = literal_column(collation.partition("_")[0])
+    converted = func.convert(expression.op("USING")(characters), type_=sql.String())
     return collate(converted, collation)
 
 

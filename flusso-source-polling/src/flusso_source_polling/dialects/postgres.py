@@ -12,7 +12,7 @@ from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.engine import URL
 
-from flusso_core.model import FieldType
+from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
 from flusso_source_polling.dialects.base import Column, Dialect, Expression, Json, Value
 
@@ -54,7 +54,9 @@ class PostgresDialect(Dialect):
 
         event.listen(engine, "connect", connected)
 
-    def obstacle(self, connection: Connection) -> tuple[str, str] | None:
+    def obstacle(
+        self, connection: Connection, tables: Sequence[TableName]
+    ) -> tuple[str, str] | None:
         """Readers block nobody."""
         return None
 

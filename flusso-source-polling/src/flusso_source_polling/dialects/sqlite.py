@@ -15,7 +15,7 @@ from sqlalchemy import types as sql
 from sqlalchemy.engine import URL
 
 from flusso_core.errors import ConfigError, SourceFatal
-from flusso_core.model import FieldType
+from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
 from flusso_source_polling.dialects.base import STRUCTURED, Column, Dialect, Expression, Value
 from flusso_source_polling.dialects.spelling import finite, json_value, number, timestamp
@@ -54,7 +54,9 @@ class SqliteDialect(Dialect):
         event.listen(engine, "connect", connected)
         event.listen(engine, "begin", begun)
 
-    def obstacle(self, connection: Connection) -> tuple[str, str] | None:
+    def obstacle(
+        self, connection: Connection, tables: Sequence[TableName]
+    ) -> tuple[str, str] | None:
         """A snapshot that is held blocks every writer, unless the file is in WAL mode."""
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
         if mode == "wal":
