@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Sequence
@@ -56,4 +55,4 @@ class Sample:
         share = self.share
         if share is None:
             share = 1.0 if not estimate or self.documents is None else self.documents / estimate
-        return rng.sample(spans, max(1, min(len(spans), math.ceil(len(spans) * share))))
+        return rng.sample(spans, max(1, min(len(spans), round(len(spans) * share))))
