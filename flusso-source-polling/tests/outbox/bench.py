@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -65,10 +65,14 @@ class Bench:
 
     def changes(self) -> list[Change]:
         """What a poll finds."""
+        return list(self.stream())
+
+    def stream(self) -> Iterator[Change]:
+        """What a poll finds, as it comes."""
         with self.database.connect() as connection, self.state.transaction():
             poll = Poll(self.state.next_position())
             memory = self.state.memory(self.reader.name)
-            return list(self.reader.poll(connection, memory, poll))
+            yield from self.reader.poll(connection, memory, poll)
 
     def confirm(self) -> None:
         """Have everything that was found confirmed."""

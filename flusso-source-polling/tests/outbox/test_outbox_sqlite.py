@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -253,6 +254,31 @@ def test_entries_are_removed_when_they_are_confirmed_and_come_again_when_not(
     assert bench.entries() == 0
     application.execute("INSERT INTO authors VALUES (901, NULL)")  # with an id of its own
     assert bench.poll() == [("authors", UPSERT, None, {"id": "901"})]
+
+
+def test_memory_does_not_grow_with_the_entries(
+    bench: Bench, application: sqlite3.Connection
+) -> None:
+    """C10: neither where they are read nor where they are removed."""
+
+    def peak(count: int) -> int:
+        application.execute(f"INSERT INTO authors (name) SELECT NULL FROM {numbers(count)}")
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in bench.stream()) == count
+            bench.confirm()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(20_000) < 2_000_000  # held at once, they are ten times as much
+    assert bench.entries() == 0
+
+
+def numbers(count: int) -> str:
+    """A table of so many rows."""
+    upwards = f"SELECT 1 AS n UNION ALL SELECT n + 1 FROM up WHERE n < {count}"
+    return f"(WITH RECURSIVE up AS ({upwards}) SELECT n FROM up)"
 
 
 def test_removing_goes_on_after_a_kill_between_database_and_state_file(
