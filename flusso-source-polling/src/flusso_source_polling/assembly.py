@@ -67,9 +67,8 @@ class Assembly:
     def readers(self) -> list[Reader]:
         """New readers, which know nothing but what they remember."""
         found: list[Reader] = [self._reader(watch) for watch in self._watches]
-        if self._outbox is not None:
-            found.append(OutboxReader(self._outbox, self._logged, self._options.page_size))
-        return found
+        logged = self._outbox_reader()
+        return found if logged is None else [*found, logged]
 
     def prepare(self, state: StateFile) -> None:
         """See to it that changes of logged tables are logged, before anything is read. Where some
@@ -79,12 +78,18 @@ class Assembly:
             SourceUnavailable: somebody has been writing to a table for long.
             SourceFatal: something is missing, and is not to be made or cannot be.
         """
-        for reader in self.readers():
-            if isinstance(reader, OutboxReader):
-                with state.transaction():
-                    memory = state.memory(reader.name)
-                    if not reader.prepare(memory, manage=self._options.manage_outbox):
-                        state.renew()
+        reader = self._outbox_reader()
+        if reader is None:
+            return
+        with state.transaction():
+            if not reader.is_complete(state.memory(reader.name)):
+                state.renew()
+        # Only then: what is made now must not be taken for what was there, wherever this ends.
+        reader.prepare(manage=self._options.manage_outbox)
+        with state.transaction():
+            memory = state.memory(reader.name)
+            if not memory.is_new:
+                reader.remember(memory)
 
     def check(self) -> Iterator[Finding]:
         """What is missing for the outbox, what it sees and what it does not. Blocks."""
@@ -151,6 +156,11 @@ class Assembly:
     @property
     def _within(self) -> float:
         return max(self._options.interval, self._options.max_interval)
+
+    def _outbox_reader(self) -> OutboxReader | None:
+        if self._outbox is None:
+            return None
+        return OutboxReader(self._outbox, self._logged, self._options.page_size)
 
     def _is_logged(self, watch: Watch) -> bool:
         return self._of(watch).deletes is Deletes.OUTBOX

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from flusso_core.errors import SourceFatal
+from flusso_core.errors import SourceFatal, SourceUnavailable
 from flusso_core.hookspecs import SourceContext
 from flusso_core.model import Severity
 from flusso_source_polling.capture import PollingCapture
+from flusso_source_polling.outbox.install import Outbox
+from flusso_source_polling.outbox.model import Logged
 
 from .world import World, clock
 
@@ -45,6 +48,28 @@ async def test_a_table_that_was_remade_between_runs_is_read_again(world: World) 
     remake(world)
     async with world.running():
         world.write("UPDATE parents SET name = 'seen'")
+        await world.right()
+
+
+async def test_a_start_that_ends_when_triggers_are_made_leaves_the_gap_to_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H3: the next one finds triggers as they were remembered, and must not be content."""
+    async with world.running():
+        pass
+    remake(world)
+    install = Outbox.install
+
+    def install_and_end(self: Outbox, tables: Sequence[Logged]) -> NoReturn:
+        install(self, tables)
+        raise SourceUnavailable("somebody is writing to another table")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "install", install_and_end)
+        async with PollingCapture(world.context) as capture:
+            with pytest.raises(SourceUnavailable):
+                await capture.provision(temporary=False)
+    async with world.running():
         await world.right()
 
 

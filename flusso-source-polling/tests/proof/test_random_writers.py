@@ -96,10 +96,12 @@ def attempt(url: str, folder: Path, ways: tuple[str, str], seed: int, seconds: f
         try:
             with Writers(world, seed, 4) as writers:
                 for pause in _pauses(random, seconds):
+                    deployment.kill()
                     deployment.start()
                     time.sleep(pause)  # the schedule itself, not a wait for something
-                    deployment.kill()
             assert writers.committed > 10 * seconds / 2
+            # Nobody writes any more: what it has found and not written is in the state file alone.
+            deployment.kill()
             deployment.start()
             _wait_until_right(world, deployment)
         finally:

@@ -66,8 +66,8 @@ class MariaDBOutbox(OutboxDialect):
     def writing(self) -> tuple[str, ...]:
         """Connections only read, as they are set up. Who waits for a table's lock makes everybody
         wait who comes later, so nothing waits for long. Other isolation levels would lock the
-        gap where an entry is gone already, and where the application inserts. Triggers keep the mode of the session
-        that made them: one in which nothing is an error.
+        gap where an entry is gone already, and where the application inserts. Triggers keep the
+        mode of the session that made them: one in which nothing is an error.
         """
         return (
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",

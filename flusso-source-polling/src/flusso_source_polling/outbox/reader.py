@@ -26,6 +26,9 @@ from flusso_source_polling.outbox.install import Outbox
 from flusso_source_polling.outbox.model import Logged, Triggers
 from flusso_source_polling.readers.base import Poll
 
+_REMOVED_AT_ONCE = 1000
+"""Entries: each is a parameter, of which no database takes any number."""
+
 _LAST = "last"
 _STREAM = "stream"
 _TRIGGERS = "triggers "
@@ -46,7 +49,7 @@ class OutboxReader:
     Args:
         outbox: the log.
         tables: whose changes to give; entries of others are removed like these.
-        page_size: entries that one statement reads or removes.
+        page_size: entries that one statement reads.
     """
 
     unfinished = False
@@ -59,29 +62,43 @@ class OutboxReader:
         self._log = outbox.dialect.log
         self.name = f"outbox {outbox.dialect.name}"
 
-    def prepare(self, memory: Memory, *, manage: bool) -> bool:
+    def is_complete(self, memory: Memory) -> bool:
+        """Whether every change of the tables that were logged before is in the log: nobody has
+        touched the triggers since they were remembered. Blocks.
+        """
+        if memory.is_new:
+            return True
+        with self._outbox.reading() as connection:
+            if not self._outbox.is_there(connection):
+                return False
+            installed = self._outbox.dialect.installed(connection)
+        return all(
+            memory.note(f"{_TRIGGERS}{table}") in (None, _digest(installed.get(table, {})))
+            for table in self._tables
+        )
+
+    def prepare(self, *, manage: bool) -> None:
         """See to it that every change is logged from now on. Blocks.
 
         Args:
-            memory: what the reader remembers.
             manage: make what is missing.
-
-        Returns:
-            Whether changes of tables that were logged may be missing from the log.
 
         Raises:
             SourceUnavailable: somebody has been writing to a table for long.
             SourceFatal: something is missing, and is not to be made or cannot be.
         """
         tables = tuple(self._tables.values())
-        complete = memory.is_new or self._is_as_it_was(memory)
         if manage:
             self._outbox.install(tables)
         else:
             self._outbox.require(tables)
-        if not memory.is_new:
-            self._remember(memory)
-        return complete
+
+    def remember(self, memory: Memory) -> None:
+        """Note down what the triggers are: a table without a note was not logged before. Blocks."""
+        with self._outbox.reading() as connection:
+            installed = self._outbox.dialect.installed(connection)
+        for table in self._tables:
+            memory.write(f"{_TRIGGERS}{table}", _digest(installed.get(table, {})))
 
     def begin(self, connection: Connection, memory: Memory) -> None:
         """Become the reader of the log. What is in it already is read like the rest.
@@ -93,7 +110,7 @@ class OutboxReader:
             writing.execute(delete(reader))
             writing.execute(insert(reader).values(stream=stream))
         memory.write(_STREAM, stream)
-        self._remember(memory)
+        self.remember(memory)
 
     def poll(self, connection: Connection, memory: Memory, poll: Poll) -> Iterator[Change]:
         """Give every change that is in the log and was not read yet.
@@ -122,15 +139,19 @@ class OutboxReader:
                     yield self._change(table, row)
 
     def confirmed(self, connection: Connection, memory: Memory, position: int) -> None:
-        """Remove the entries that were read up to that poll, a page at a time."""
+        """Remove the entries that were read up to that poll, in short transactions."""
         for page in memory.spans():
             if int(page.digest or 0) <= position:
                 ids = list(memory.rows_of(page))
-                with self._outbox.writing("remove entries of the outbox") as writing:
-                    found = [self._outbox.dialect.read_id(text) for text in ids]
-                    writing.execute(delete(self._log).where(self._log.c.id.in_(found)))
+                for at in range(0, len(ids), _REMOVED_AT_ONCE):
+                    self._remove(ids[at : at + _REMOVED_AT_ONCE])
                 memory.forget(ids)
                 memory.drop_span(page)
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        found = [self._outbox.dialect.read_id(text) for text in ids]
+        with self._outbox.writing("remove entries of the outbox") as connection:
+            connection.execute(delete(self._log).where(self._log.c.id.in_(found)))
 
     def _pages(self, connection: Connection, memory: Memory) -> Iterator[Sequence[Row[Any]]]:
         """The log, or what of it is behind everything that was read.
@@ -167,24 +188,6 @@ class OutboxReader:
         """The highest id that was read."""
         text = memory.note(_LAST)
         return None if text is None else self._outbox.dialect.read_id(text)
-
-    def _is_as_it_was(self, memory: Memory) -> bool:
-        with self._outbox.reading() as connection:
-            if not self._outbox.is_there(connection):
-                return False
-            installed = self._outbox.dialect.installed(connection)
-        remembered = {table: memory.note(f"{_TRIGGERS}{table}") for table in self._tables}
-        return all(
-            note is None or note == _digest(installed.get(table, {}))
-            for table, note in remembered.items()
-        )
-
-    def _remember(self, memory: Memory) -> None:
-        """Note down what the triggers are: a table without a note was not logged before."""
-        with self._outbox.reading() as connection:
-            installed = self._outbox.dialect.installed(connection)
-        for table in self._tables:
-            memory.write(f"{_TRIGGERS}{table}", _digest(installed.get(table, {})))
 
     def _require(self, connection: Connection, memory: Memory) -> None:
         name = self._outbox.dialect.name
