@@ -120,7 +120,7 @@ def _latency(rate: int, of: Callable[[Latency], float | None]) -> Value:
 
 def _peak_memory(results: Results) -> float | None:
     peaks = [one.peak_memory for one in results.measurements if one.program == PROGRAM]
-    return max(peaks) / MIB if peaks else None
+    return max(peaks) / 1e6 if peaks else None
 
 
 def _growth(of: Callable[[Measurement], float]) -> Value:
@@ -209,7 +209,7 @@ GOALS: Sequence[Goal] = (
         _latency(1000, lambda one: one.percentile(99)),
         digits=0,
     ),
-    Goal("process memory, everywhere", UpperBound(120), "MiB", _peak_memory, digits=0),
+    Goal("process memory, everywhere", UpperBound(120), "MB", _peak_memory, digits=0),
     Goal(
         "flusso's part of the CPU of a backfill",
         UpperBound(12),

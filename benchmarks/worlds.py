@@ -168,7 +168,7 @@ GIANT = "one giant transaction"
 
 
 def shop(users: int) -> World:
-    """Users with 5 orders of 2 items and 2 tags: 18 Lucene documents, 1.6 kB each."""
+    """Users with 5 orders of 2 items each and 2 tags: 18 Lucene documents a user."""
     some = min(10_000, users)
     few = min(2_500, users)
     many = min(5_000, users)
