@@ -31,6 +31,7 @@ _SHOWN = 12
 
 STARTING = "starting: imports, configuration"
 LOOP = "event loop and sockets"
+OUTSIDE = "outside of Python: the process starts or ends"
 
 _STREAM = "assembler|capture|events|mark|pgoutput|relation|replication|streaming|visibility|wire"
 
@@ -84,6 +85,8 @@ def read(lines: Iterable[str]) -> Profile:
 
 def stage(frames: Sequence[str]) -> str:
     """Where a stack belongs."""
+    if not any(frames):
+        return OUTSIDE
     if any("importlib" in frame for frame in frames):
         return STARTING
     for frame in reversed(frames):
@@ -96,15 +99,15 @@ def stage(frames: Sequence[str]) -> str:
 def _short(frame: str) -> str:
     found = _FRAME.match(frame)
     if found is None:
-        return frame
-    return f"`{found['function']}` ({'/'.join(Path(found['file']).parts[-2:])})"
+        return frame or OUTSIDE
+    return f"`{found['function']} ({'/'.join(Path(found['file']).parts[-2:])})`"
 
 
 def text(users: int, profiles: Mapping[str, Profile]) -> str:
     """The profiles as Markdown."""
     names = list(profiles)
     stages = dict.fromkeys(name for each in profiles.values() for name in each.stages)
-    order = [name for _, name in STAGES] + [LOOP]
+    order = [name for _, name in STAGES] + [LOOP, OUTSIDE]
     rows = [
         f"| {name} | {' | '.join(_share(profiles[each], name) for each in names)} |"
         for name in sorted(stages, key=order.index)
