@@ -73,19 +73,24 @@ def change_generation(
     console = stderr()
     configure_logging(console, session_of(context).verbosity)
     planned, index = plan(read(given), overrides_of(given)), given["index"]
+    begun = False
 
     async def work(run: Operations) -> _Outcome:
+        nonlocal begun
         await begin(run)
+        begun = True
         if not given["wait"]:
             sinks = await _at_sinks(run, index)
             return _Outcome(done=all(at.clean for at in sinks.values()), sinks=sinks)
         return await _until_clean(run, index, progress_observer(console))
 
     outcome = asyncio.run(operate(planned, given, index, work))
-    if outcome is None:
+    if outcome is not None:
+        _print(index, outcome, as_json=given["output"] == "json")
+    elif begun:
         logger.warning("index %s: the next run of the deployment goes on with it", index)
     else:
-        _print(index, outcome, as_json=given["output"] == "json")
+        raise EngineError(f"index {index}: interrupted before it was noted down; ask again")
     return ExitCode.OK
 
 
@@ -125,8 +130,14 @@ def _print(index: str, outcome: _Outcome, *, as_json: bool) -> None:
         print_json({"index": index, "done": outcome.done, "sinks": sinks})
         return
     for sink, at in outcome.sinks.items():
-        kept = f", kept: {', '.join(map(str, at.kept))}" if at.kept else ""
-        state = "serves" if at.clean else f"is being filled; {at.serving} serves"
-        print_line(
-            (f"{sink}: index {index}", "bold"), f": generation {at.generation} {state}{kept}"
-        )
+        kept = f"; kept: {', '.join(map(str, at.kept))}" if at.kept else ""
+        told = f": generation {at.generation} {_state(at)}{kept}"
+        print_line((f"{sink}: index {index}", "bold"), told)
+
+
+def _state(at: IndexAtSink) -> str:
+    if at.clean:
+        return "serves"
+    if at.filling:
+        return f"is being filled; {at.serving or 'none'} serves"
+    return "serves; its rows are being read again"
