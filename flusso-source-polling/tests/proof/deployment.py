@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,9 @@ from .world import SCHEMA, Documents
 
 FLUSSO = Path(sys.executable).with_name("flusso")
 SINK = Path(__file__).parents[3] / "examples/plugins/flusso-sink-sqlite/src"
+
+START = 60.0
+"""Seconds that a start may take on a machine that has much to do."""
 
 
 class Deployment:
@@ -32,6 +36,7 @@ class Deployment:
         self._folder = folder
         self._file = folder / "documents.db"
         self._process: subprocess.Popen[bytes] | None = None
+        self._began = 0  # where in the log the newest process begins
         (folder / "parents.schema.yml").write_text(SCHEMA, encoding="utf-8")
         lines = ["[source]", 'type = "polling"', *_lines(source)]
         for name, options in tables.items():
@@ -51,6 +56,7 @@ class Deployment:
         """Run it."""
         inherited = {name: text for name, text in os.environ.items() if name[:7] != "FLUSSO_"}
         path = os.pathsep.join((str(self._folder / "site"), str(SINK)))
+        self._began = len(self.log)
         with (self._folder / "flusso.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(FLUSSO), "run"],
@@ -60,6 +66,13 @@ class Deployment:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def wait_until_live(self) -> None:
+        """Return when it follows changes; fail when it does not within the bound."""
+        end = time.monotonic() + START
+        while ": live\n" not in self.log[self._began :]:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """End the process where it stands, and let the next one begin at once: this one is known
@@ -81,7 +94,8 @@ class Deployment:
     @property
     def log(self) -> str:
         """What it has said."""
-        return (self._folder / "flusso.log").read_text(encoding="utf-8")
+        file = self._folder / "flusso.log"
+        return file.read_text(encoding="utf-8") if file.exists() else ""
 
     def documents(self) -> Documents | None:
         """What searches see, read from the file; `None`: nothing yet."""

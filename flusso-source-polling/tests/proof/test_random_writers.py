@@ -98,11 +98,17 @@ def attempt(url: str, folder: Path, ways: tuple[str, str], seed: int, seconds: f
                 for pause in _pauses(random, seconds):
                     deployment.kill()
                     deployment.start()
+                    if random.random() < 0.8:  # otherwise it is killed wherever it is
+                        deployment.wait_until_live()
                     time.sleep(pause)  # the schedule itself, not a wait for something
+                deployment.wait_until_live()
+                time.sleep(1.0)
+                # What it has found and not written is in the state file alone, and nobody writes
+                # over it any more.
+                deployment.kill()
             assert writers.committed > 10 * seconds / 2
-            # Nobody writes any more: what it has found and not written is in the state file alone.
-            deployment.kill()
             deployment.start()
+            deployment.wait_until_live()
             _wait_until_right(world, deployment)
         finally:
             deployment.kill()
@@ -111,7 +117,7 @@ def attempt(url: str, folder: Path, ways: tuple[str, str], seed: int, seconds: f
 def _pauses(random: Random, seconds: float) -> Iterator[float]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        yield random.choice((1.0, 2.0, 4.0)) * random.uniform(0.6, 1.2)
+        yield random.choice((0.5, 1.0, 2.0)) * random.uniform(0.6, 1.2)
 
 
 def _wait_until_right(world: World, deployment: Deployment) -> None:
