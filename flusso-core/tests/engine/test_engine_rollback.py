@@ -122,6 +122,30 @@ def test_a_reindex_is_given_up_by_going_back() -> None:
     virtual(main)
 
 
+def test_what_was_given_up_lends_the_next_generation_neither_its_number_nor_its_cursors() -> None:
+    """D4: the next one is filled from its first row, and no late request reaches it."""
+
+    async def main() -> None:
+        database, destination = childless(1000), MemoryDestination()
+        builder = Held(database)
+        running = make(database, destination, builder=builder)
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 1})
+        await running.reindex("parents")
+        while len(destination.generations.get(("parents", 2), ())) < 5:
+            await asyncio.sleep(0)
+        builder.held = True
+        await running.rollback("parents", keep_current=False)
+        builder.held = False
+        await running.reindex("parents")
+        await until(lambda: destination.serving == {"parents": 3})
+        assert destination.search("parents") == database.documents()
+        running.stop()
+        await task
+
+    virtual(main)
+
+
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("turns", range(40))
 def test_a_kill_at_any_step_is_made_good_by_the_next_run(turns: int, keep: bool) -> None:

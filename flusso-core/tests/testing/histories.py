@@ -188,6 +188,8 @@ class History:
             "sweeps": partial(running.sweep, INDEX),
             "reindexes": partial(running.reindex, INDEX),
             "reindexes that keep": partial(running.reindex, INDEX, keep_old=True),
+            "rollbacks": partial(running.rollback, INDEX),
+            "rebuilds": partial(running.rebuild, INDEX, ["p00", "p01", "none"]),
         }
         name = self.random.choice(list(operations))
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from flusso_core.engine.errands import Errands
 from flusso_core.engine.filling import Filling
@@ -103,6 +104,7 @@ class Generations:
         self._unserved: set[Target] = set()
         self._emptied: dict[Target, Debtor | None] = {}
         self._lost: set[Target] = set()
+        self._last: defaultdict[str, int] = defaultdict(int)
         self._landed = asyncio.Event()
         self._all_filled = asyncio.Event()
 
@@ -500,6 +502,7 @@ class Generations:
         """
         for target in gone:
             await self._halt(target)
+        record = self._numbered(record)
         self._records.decide(record)
         await self._records.stored()
         series = self._schemas.of(record.index, record.current)
@@ -512,6 +515,18 @@ class Generations:
             self._forget(target)
         await self._shelf.clean(self._records.current(record.index))
         return series.target
+
+    def _numbered(self, record: StateRecord) -> StateRecord:
+        """The record, its new generation above every other that there was in this run.
+
+        What was sent to one that was given up may still arrive.
+        """
+        index, current = record.index, record.current
+        last = max(self._last[index], self._records.current(index).current.number)
+        if not current.seeded and current.number <= last:
+            current = replace(current, number=last + 1)
+        self._last[index] = max(last, current.number)
+        return replace(record, current=current)
 
     async def _recover(self, target: Target) -> None:
         async with self._locks[target.index]:
@@ -541,6 +556,7 @@ class Generations:
     def _forget(self, target: Target) -> None:
         """The generation gets no more changes; what it is owed is no debt any more."""
         del self._series[target]
+        self._records.forget(target)
         self._unserved.discard(target)
         self._emptied.pop(target, None)
         self._lost.discard(target)

@@ -81,6 +81,10 @@ class Records:
         """The generation is being read: from now on its record tells how far."""
         self._progress[target] = progress
 
+    def forget(self, target: Target) -> None:
+        """The generation is given up: how far it was read is true of no other."""
+        self._progress.pop(target, None)
+
     def decide(self, record: StateRecord) -> None:
         """This is true of its index from now on; `store` makes it durable."""
         self._records[record.index] = record
