@@ -257,7 +257,7 @@ class SqliteSink(Sink):
 
 
 def _rows(
-    statement: str, values: Sequence[str | int], db: sqlite3.Connection
+    statement: str, values: Sequence[object], db: sqlite3.Connection
 ) -> Sequence[tuple[Any, ...]]:
     return db.execute(statement, values).fetchall()
 
