@@ -98,6 +98,7 @@ async def whole_life(bench: Bench, url: str) -> None:
     ids = [one async for chunk in second.document_ids(bench.mapping, 1) for one in chunk]
     read = [one async for chunk in second.documents(bench.mapping, 1, ids) for one in chunk]
     assert sorted(one.id for one in read if one.body is not None) == ["1", "2"]
+    assert await second.present(bench.mapping, 1, ["1", "3"]) == {"1"}
     await second.begin_generation(bench.mapping, 2)
     await second.serve_generation(bench.mapping, 2)
     await second.release()

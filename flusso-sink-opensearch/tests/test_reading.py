@@ -76,3 +76,5 @@ async def test_documents_of_a_deleted_index_are_an_error(
     async with aclosing(sink.documents(bench.mapping, 1, ["1"])) as chunks:
         with pytest.raises(raised, match="was deleted or closed"):
             await anext(chunks)
+    with pytest.raises(raised, match="was deleted or closed"):
+        await sink.present(bench.mapping, 1, ["1"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
@@ -465,6 +466,25 @@ class Sink(Edge):
         nothing: Sequence[Sequence[StoredDocument]] = ()
         for documents in nothing:
             yield documents
+
+    async def present(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> Collection[str]:
+        """Those of the ids under which there is a document, in no order.
+
+        As `documents` tells it, which is read for it here: override it where the destination can
+        tell without giving the bodies. Needs no lease.
+
+        Args:
+            mapping: of the schema that the generation's documents are built by.
+            generation: its number.
+            ids: different ones, of as many documents as fit into memory.
+        """
+        found: set[str] = set()
+        async with aclosing(self.documents(mapping, generation, ids)) as chunks:
+            async for documents in chunks:
+                found |= {document.id for document in documents if document.body is not None}
+        return found
 
     @abstractmethod
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:

@@ -218,7 +218,7 @@ class Plan:
             name: of the sink.
             retrier: how failures that pass are tried again.
             patience: seconds for which the index may get no further.
-            sample: how many documents are compared; `None`: all of them.
+            sample: of how many documents the content is compared; `None`: of all.
 
         Raises:
             PluginError: a user hook cannot be used.

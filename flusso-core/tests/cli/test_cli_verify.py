@@ -33,8 +33,8 @@ def test_an_index_that_is_right_ends_with_0(place: Place) -> None:
     done = place.run("verify", "parents")
     assert done.returncode == ExitCode.OK
     assert done.stdout.splitlines() == [
-        "SINK  GENERATION  DOCUMENTS  MISSING  STALE  EXTRA  UNDECIDED  REPAIRED",
-        "out   1           5          0        0      0      0          0",
+        "SINK  GENERATION  EXPECTED  STORED  COMPARED  MISSING  STALE  EXTRA  UNDECIDED  REPAIRED",
+        "out   1           5         5       5         0        0      0      0          0",
     ]
     assert "out: comparing index parents, about 5 rows" in done.stderr
     assert "all are right" in done.stderr
@@ -46,7 +46,7 @@ def test_drift_ends_with_5_and_says_where(place: Place) -> None:
     done = place.run("verify", "parents")
     assert done.returncode == ExitCode.FINDINGS
     table = [line.split() for line in done.stdout.splitlines()]
-    assert table[1] == ["out", "1", "5", "1", "1", "1", "0", "0"]
+    assert table[1] == ["out", "1", "5", "5", "5", "1", "1", "1", "0", "0"]
     assert sorted(table[4:]) == [
         ["out", "3", "stale", "name,", "children[0]"],
         ["out", "4", "missing"],
@@ -74,8 +74,10 @@ def test_json_says_all_of_it(place: Place) -> None:
         "sink": "out",
         "generation": 1,
         "sampled": False,
+        "seed": None,
+        "expected": 5,
+        "stored": 5,
         "documents": 5,
-        "ids": 5,
         "missing": 1,
         "stale": 1,
         "extra": 1,
@@ -86,17 +88,23 @@ def test_json_says_all_of_it(place: Place) -> None:
     }
 
 
-def test_a_sample_is_compared_and_all_ids_are_looked_up(place: Place) -> None:
+def test_all_ids_are_compared_and_the_content_of_a_sample(place: Place) -> None:
+    """Its seed is told, and draws it again."""
     holding(place, RIGHT)
     done = place.run("verify", "parents", "--sample", "1")
     assert done.returncode == ExitCode.OK
     assert "out: a sample of " in done.stderr
-    holding(place, {**RIGHT, "9": {}})
-    done = place.run("verify", "parents", "--sample", "10%", "--format", "json")
+    assert "and the ids of all, in " in done.stderr
+    holding(place, WRONG)
+    sample = ("verify", "parents", "--sample", "0.001%", "--format", "json")
+    done = place.run(*sample)
     assert done.returncode == ExitCode.FINDINGS
     [sink] = json.loads(done.stdout)["sinks"]
-    assert (sink["sampled"], sink["ids"], sink["extra"]) == (True, 6, 1)
-    assert sink["documents"] < 5
+    assert (sink["expected"], sink["stored"], sink["documents"]) == (5, 5, 0)
+    assert (sink["sampled"], sink["missing"], sink["stale"], sink["extra"]) == (True, 1, 0, 1)
+    [again] = json.loads(place.run(*sample, "--seed", "12").stdout)["sinks"]
+    assert again["seed"] == 12 != sink["seed"]
+    assert "(--seed 12)" in place.run("verify", "parents", "--sample", "9%", "--seed=12").stderr
     for wrong in ("0", "0%", "101%", "1.5", "some", ""):
         assert place.run("verify", "parents", f"--sample={wrong}").returncode == ExitCode.USAGE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -361,6 +361,42 @@ class ReadsOnlyAsTheWriter(MemorySink):
             yield chunk
 
 
+class TakesTombstonesForDocuments(MemorySink):
+    async def present(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> Collection[str]:
+        stored = self._destination.generations[mapping.index, generation]
+        return stored.keys() & set(ids)
+
+
+class FindsIdsInAnyGeneration(MemorySink):
+    async def present(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> Collection[str]:
+        found = set(await super().present(mapping, generation, ids))
+        for _, number in self._destination.generations:
+            found |= set(await super().present(mapping, number, ids))
+        return found
+
+
+class FindsOnlyWhatSearchesSee(MemorySink):
+    async def present(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> Collection[str]:
+        if self._destination.serving.get(mapping.index) != generation:
+            return ()
+        return await super().present(mapping, generation, ids)
+
+
+class FindsIdsOnlyAsTheWriter(MemorySink):
+    async def present(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> Collection[str]:
+        if (mapping.index, generation) not in self._begun:
+            raise SinkFatal("it was not begun")
+        return await super().present(mapping, generation, ids)
+
+
 class ListsOnlyAsTheWriter(MemorySink):
     async def document_ids(
         self, mapping: IndexMapping, generation: int
@@ -450,6 +486,7 @@ MUTANTS = {
             "test_an_onlooker_counts_and_drops",
             "test_documents_are_read_back_as_they_are",
             "test_every_document_is_told_by_its_id",
+            "test_ids_with_a_document_are_told_from_others",
             "test_keys_of_any_spelling_become_ids",
         ),
         mutant(
@@ -460,6 +497,7 @@ MUTANTS = {
             "test_another_process_reads_while_one_writes",
             "test_documents_are_read_back_as_they_are",
             "test_every_document_is_told_by_its_id",
+            "test_ids_with_a_document_are_told_from_others",
             *EVERY_READ_BACK,
         ),
         mutant(
@@ -600,6 +638,27 @@ MUTANTS = {
         mutant(
             ReadsOnlyAsTheWriter,
             "gives documents to the writer alone",
+            "test_another_process_reads_while_one_writes",
+        ),
+        mutant(
+            TakesTombstonesForDocuments,
+            "takes what was deleted for a document",
+            "test_ids_with_a_document_are_told_from_others",
+        ),
+        mutant(
+            FindsIdsInAnyGeneration,
+            "looks ids up in every generation",
+            "test_ids_with_a_document_are_told_from_others",
+        ),
+        mutant(
+            FindsOnlyWhatSearchesSee,
+            "looks ids up in what searches see",
+            "test_ids_with_a_document_are_told_from_others",
+            "test_another_process_reads_while_one_writes",
+        ),
+        mutant(
+            FindsIdsOnlyAsTheWriter,
+            "looks ids up for the writer alone",
             "test_another_process_reads_while_one_writes",
         ),
         mutant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -168,7 +168,7 @@ def test_every_kind_of_drift_is_found_and_nothing_else(runs: bool) -> None:
             report = await world.verify()
         assert found(report) == wrong
         assert (report.drift, report.undecided, report.behind) == (4, 0, None)
-        assert (report.documents, report.ids) == (20, 21)
+        assert (report.expected, report.stored, report.documents) == (20, 21, 20)
         [stale] = [one for one in report.differences if one.kind is Kind.STALE]
         assert stale.paths == ("children[1]",)
         assert report.count(Verdict.DRIFT, Kind.EXTRA) == 2
@@ -423,7 +423,7 @@ def test_failures_that_pass_change_nothing() -> None:
             most_suspects=5,
         )
         assert found(report).items() <= wrong.items()
-        assert (report.drift, report.documents, report.ids) == (len(wrong), 20, 51)
+        assert (report.drift, report.expected, report.stored) == (len(wrong), 20, 51)
 
     virtual(main)
 
@@ -448,28 +448,110 @@ def test_a_listing_that_begins_anew_counts_nothing_twice() -> None:
         await world.fill()
         wrong = spoil(world)
         report = await world.verify(sink=GivenUp(world.destination), most_suspects=1)
-        assert (found(report), report.drift, report.ids) == (wrong, len(wrong), 21)
+        assert (found(report), report.drift, report.stored) == (wrong, len(wrong), 21)
 
     virtual(main)
 
 
-def test_a_sample_is_drawn_anew_each_time_and_all_ids_are_looked_up() -> None:
+class Asked(MemorySink):
+    """Remembers of what the bodies were asked for, and of what only whether it is there."""
+
+    def __init__(self, destination: MemoryDestination) -> None:
+        super().__init__(destination, max_documents=7)
+        self.read: set[str] = set()
+        self.looked_up: set[str] = set()
+
+    async def documents(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[StoredDocument], None]:
+        self.read |= set(ids)
+        async for chunk in super().documents(mapping, generation, ids):
+            yield chunk
+
+    async def present(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> Collection[str]:
+        self.looked_up |= set(ids)
+        return await super().present(mapping, generation, ids)
+
+
+def test_of_what_a_sample_leaves_out_nothing_but_the_ids_is_asked() -> None:
+    """Every document is one or the other, and a seed draws the same ones again."""
+
+    async def main() -> None:
+        world = World(100)
+        await world.fill()
+        drawn: list[set[str]] = []
+        for seed in (1, 2, 1):
+            sink = Asked(world.destination)
+            report = await world.verify(sink=sink, sample=Sample(share=0.2, seed=seed), readers=3)
+            assert (report.seed, report.sampled, report.counts) == (seed, True, {})
+            assert (report.expected, report.stored) == (100, 100)
+            assert report.documents == len(sink.read)
+            assert 5 < len(sink.read) < 40
+            assert sink.read.isdisjoint(sink.looked_up)
+            assert len(sink.read | sink.looked_up) == 100
+            drawn.append(sink.read)
+        assert drawn[0] == drawn[2] != drawn[1]
+
+    virtual(main)
+
+
+def test_what_is_missing_or_extra_outside_of_a_sample_is_found_and_other_content_is_not() -> None:
+    """Whatever is drawn: by ids all documents are compared."""
+
     async def main() -> None:
         world = World(100)
         await world.fill()
         wrong = spoil(world)
-        extra = {key for key, kind in wrong.items() if kind is Kind.EXTRA}
-        seen: set[str] = set()
-        for _ in range(100):
-            report = await world.verify(sample=Sample(share=0.2))
-            assert report.sampled
-            assert 19 <= report.documents <= 21
-            assert report.ids == 101
-            assert extra <= set(found(report)) <= set(wrong)
-            seen |= set(found(report))
-        assert seen == set(wrong)
-        few = await world.verify(sample=Sample(documents=7))
-        assert 6 <= few.documents <= 8
+        by_id = {key: kind for key, kind in wrong.items() if kind is not Kind.STALE}
+        draws = [Sample(share=0.2, seed=seed) for seed in range(30)]
+        seen: list[bool] = []
+        for sample in draws:
+            report = await world.verify(sample=sample)
+            takes = sample.draw(100).takes("p004")
+            assert found(report) == (wrong if takes else by_id)
+            assert (report.expected, report.stored) == (100, 101)
+            seen.append(takes)
+        assert set(seen) == {True, False}
+
+    virtual(main)
+
+
+def test_what_a_transform_drops_is_an_extra_outside_of_a_sample_too() -> None:
+    """The source has a row of it, and no document."""
+
+    def drop(document: dict[str, Any]) -> Mapping[str, Any] | None:
+        return None if document["name"] == "name 7" else document
+
+    async def main() -> None:
+        world, transforms, nothing = World(), {"parents": [drop]}, Sample(share=1e-9)
+        await world.fill(transforms=transforms)
+        right = await world.verify(transforms=transforms, sample=nothing)
+        assert (right.counts, right.expected, right.stored, right.documents) == ({}, 19, 19, 0)
+        world.tamper("p007", b"{}", NEWEST)
+        report = await world.verify(transforms=transforms, sample=nothing)
+        assert found(report) == {"p007": Kind.EXTRA}
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_change_on_its_way_does_not_count_outside_of_a_sample(seed: int) -> None:
+    """Rows come and go while flushes are slow; only what is missing is told."""
+
+    async def main() -> None:
+        world, chance = World(40), random.Random(seed)
+        await world.fill()
+        world.tamper("p003", None)
+        async with world.running(world.engine(sink=Slow(world.destination))):
+            stop = asyncio.Event()
+            writing = asyncio.create_task(write(world.database, chance, stop))
+            report = await world.verify(patience=60.0, sample=Sample(share=1e-9))
+            stop.set()
+            await writing
+        assert found(report) == {"p003": Kind.MISSING}
+        assert (report.undecided, report.documents) == (0, 0)
 
     virtual(main)
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from flusso_core.model import KeyRange
 from flusso_core.verify.sample import Sample
-
-SPANS = [KeyRange((str(number),), (str(number + 1),)) for number in range(200)]
 
 
 @pytest.mark.parametrize(
@@ -31,19 +26,34 @@ def test_what_is_neither_is_refused(text: str) -> None:
         Sample.parse(text)
 
 
+IDS = [str(number) for number in range(20_000)]
+
+
 @pytest.mark.parametrize(
-    ("sample", "estimate", "ranges"),
+    ("sample", "estimate", "share"),
     [
-        (Sample(share=0.05), None, 10),
-        (Sample(share=0.0001), None, 1),
-        (Sample(share=1), 1000, 200),
-        (Sample(documents=1000), 100_000, 2),
-        (Sample(documents=1000), 10, 200),
-        (Sample(documents=1000), None, 200),
-        (Sample(documents=1000), 0, 200),
+        (Sample(share=0.05), None, 0.05),
+        (Sample(share=0.05), 7, 0.05),
+        (Sample(share=1), 1000, 1),
+        (Sample(documents=1000), 20_000, 0.05),
+        (Sample(documents=1000), 10, 1),
+        (Sample(documents=1000), None, 1),
+        (Sample(documents=1000), 0, 1),
     ],
 )
-def test_different_ranges_are_drawn(sample: Sample, estimate: int | None, ranges: int) -> None:
-    drawn = sample.draw(SPANS, estimate, random.Random(1))
-    assert len(set(drawn)) == len(drawn) == ranges
-    assert set(drawn) <= set(SPANS)
+def test_about_that_share_is_drawn(sample: Sample, estimate: int | None, share: float) -> None:
+    draw = sample.draw(estimate)
+    taken = sum(draw.takes(identity) for identity in IDS)
+    assert taken == pytest.approx(share * len(IDS), rel=0.1 if share < 1 else 0)
+
+
+def test_a_document_is_drawn_by_its_id_and_the_seed_alone() -> None:
+    """Whatever came before it, on any machine; a larger sample has all of a smaller one."""
+    draw = Sample(share=0.3, seed=7).draw(None)
+    taken = [identity for identity in IDS if draw.takes(identity)]
+    assert [one for one in reversed(IDS) if draw.takes(one)] == taken[::-1]
+    assert taken[:6] == ["2", "4", "5", "10", "11", "15"]
+    larger = Sample(share=0.4, seed=7).draw(None)
+    assert all(larger.takes(identity) for identity in taken)
+    other = Sample(share=0.3, seed=8).draw(None)
+    assert not all(other.takes(identity) for identity in taken)

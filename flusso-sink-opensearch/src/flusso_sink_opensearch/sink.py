@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import NoReturn
 
@@ -39,7 +39,7 @@ from flusso_sink_opensearch.indexes import Indexes
 from flusso_sink_opensearch.naming import Names, write_alias
 from flusso_sink_opensearch.options import MissingIndexPolicy
 from flusso_sink_opensearch.quarantine import Quarantine
-from flusso_sink_opensearch.reading import MissingIndex, read_documents
+from flusso_sink_opensearch.reading import MissingIndex, present_ids, read_documents
 from flusso_sink_opensearch.settings import gc_deletes_seconds
 from flusso_sink_opensearch.signing import AWS_SERVICE, AwsSigner, load_signer
 from flusso_sink_opensearch.state import Meta, StoredRecord, taken_over
@@ -220,6 +220,24 @@ class OpenSearchSink(Sink):
             except MissingIndex as missing:
                 self._raise_lost((mapping.index, generation), name, str(missing))
             yield found
+
+    async def present(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> Collection[str]:
+        """Those under which there is a document, whether it is searchable yet or not.
+
+        Raises:
+            GenerationLost: its index was deleted or closed.
+        """
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        found: set[str] = set()
+        for at in range(0, len(ids), self._options.batch_size):
+            chunk = ids[at : at + self._options.batch_size]
+            try:
+                found.update(await present_ids(self._open.cluster, name, chunk))
+            except MissingIndex as missing:
+                self._raise_lost((mapping.index, generation), name, str(missing))
+        return found
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         """Write the documents in as few bulk requests as the bounds allow, one after another."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,6 +49,7 @@ class VerifyArguments(RunningArguments):
     sink: str | None
     repair: bool
     sample: Sample | None
+    seed: int
     patience: float
     output: str
 
@@ -70,7 +72,8 @@ def _parse_sample(_: click.Context, __: click.Parameter, value: str | None) -> S
 @click.command(
     epilog=(
         "\b\nJSON: {version: 1, index, ok,\n"
-        "       sinks: [{sink, generation, seconds, sampled, documents, ids,\n"
+        "       sinks: [{sink, generation, seconds, sampled, seed or null,\n"
+        "                expected, stored, documents,\n"
         "                missing, stale, extra, repaired, quarantined,\n"
         "                undecided: {behind, changing}, behind or null,\n"
         "                differences: [{id, kind: missing | stale | extra,\n"
@@ -85,7 +88,15 @@ def _parse_sample(_: click.Context, __: click.Parameter, value: str | None) -> S
     "--sample",
     callback=_parse_sample,
     metavar="COUNT|PERCENT%",
-    help="Compare about so many documents, or such a share; all ids are looked up.",
+    help="Compare the content of about so many documents, or such a share; the ids of all.",
+)
+@option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=lambda: random.SystemRandom().randrange(1 << 32),
+    show_default="another one each time",
+    metavar="NUMBER",
+    help="Which documents --sample draws: those that it drew with this seed before.",
 )
 @option(
     "--patience",
@@ -103,9 +114,9 @@ def _parse_sample(_: click.Context, __: click.Parameter, value: str | None) -> S
 def command(context: click.Context, **given: Unpack[VerifyArguments]) -> ExitCode:
     """Compare an index with the database.
 
-    It compares every document, or a sample, and stops nothing: one that differs is looked at
-    again once its changes have landed. With one that differs then it ends with 5; with 1 where
-    that cannot be told because nothing applies changes.
+    It compares every document, or the ids of all and the content of a sample, and stops nothing:
+    one that differs is looked at again once its changes have landed. With one that differs then
+    it ends with 5; with 1 where that cannot be told because nothing applies changes.
     """
     whole, names = planned_sinks(context, given, given["sink"])
     planned = replace(whole, deployment=only(whole.deployment, given["index"]))
@@ -191,6 +202,7 @@ async def _verify_sink(
     from flusso_core.observe import LoggingObserver, Phase, progress_observer
 
     index, started = given["index"], time.monotonic()
+    sample = given["sample"]
     quiet = not logger.isEnabledFor(logging.INFO)
     progress = NoopObserver() if quiet else progress_observer(stderr(), doing="comparing")
     async with planned.make_sink(name) as sink:
@@ -202,7 +214,7 @@ async def _verify_sink(
             name=name,
             retrier=Retrier(LoggingObserver()),
             patience=given["patience"],
-            sample=given["sample"],
+            sample=None if sample is None else replace(sample, seed=given["seed"]),
         )
         try:
             report = await verifier.run(
@@ -231,8 +243,10 @@ def _as_json(timed: Timed) -> Mapping[str, JsonValue]:
         "generation": report.generation,
         "seconds": round(timed.seconds, 3),
         "sampled": report.sampled,
+        "seed": report.seed,
+        "expected": report.expected,
+        "stored": report.stored,
         "documents": report.documents,
-        "ids": report.ids,
         **{kind.value: report.count(Verdict.DRIFT, kind) for kind in Kind},
         "repaired": report.repaired,
         "quarantined": report.quarantined,
@@ -255,11 +269,22 @@ def _as_json(timed: Timed) -> Mapping[str, JsonValue]:
 
 def _print_tables(found: Sequence[Timed]) -> None:
     print_table(
-        ("SINK", "GENERATION", "DOCUMENTS", "MISSING", "STALE", "EXTRA", "UNDECIDED", "REPAIRED"),
+        (
+            "SINK",
+            "GENERATION",
+            "EXPECTED",
+            "STORED",
+            "COMPARED",
+            *(kind.name for kind in Kind),
+            "UNDECIDED",
+            "REPAIRED",
+        ),
         [
             (
                 timed.report.sink,
                 str(timed.report.generation),
+                f"{timed.report.expected:,}",
+                f"{timed.report.stored:,}",
                 f"{timed.report.documents:,}",
                 *(f"{timed.report.count(Verdict.DRIFT, kind):,}" for kind in Kind),
                 f"{timed.report.count(Verdict.BEHIND) + timed.report.count(Verdict.CHANGING):,}",
@@ -291,12 +316,11 @@ def _state(difference: Difference) -> str:
 def _summary(timed: Timed) -> str:
     """What follows from a report, and what to do."""
     report = timed.report
-    speed = report.documents / timed.seconds if timed.seconds > 0 else 0.0
-    compared = (
-        f"{report.sink}: {'a sample of ' * report.sampled}{report.documents:,} documents of "
-        f"{report.index} compared in "
-        f"{timed.seconds:.1f} s ({speed:,.0f}/s)"
-    )
+    speed = report.expected / timed.seconds if timed.seconds > 0 else 0.0
+    what = f"{report.documents:,} documents of {report.index} compared"
+    if report.sampled:
+        what = f"a sample of {what} (--seed {report.seed}), and the ids of all,"
+    compared = f"{report.sink}: {what} in {timed.seconds:.1f} s ({speed:,.0f}/s)"
     if report.drift:
         said = f"{report.drift:,} {'differs' if report.drift == 1 else 'differ'}"
         if report.quarantined:

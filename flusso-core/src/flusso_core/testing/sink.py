@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flusso_core.errors import GenerationLost, SinkFatal, SinkUnavailable
@@ -284,6 +284,16 @@ class MemorySink(Sink):
             stored = self._destination.generations.get((mapping.index, generation), {})
             chunk = ids[at : at + self._capabilities.max_documents]
             yield [_read(text, stored.get(text)) for text in chunk]
+
+    async def present(
+        self, mapping: IndexMapping, generation: int, ids: Sequence[str]
+    ) -> Collection[str]:
+        """Those under which there is a document now."""
+        self._check_there(mapping.index, generation)
+        self._fault("present")
+        await self._pause()
+        stored = self._destination.generations.get((mapping.index, generation), {})
+        return {text for text in ids if _read(text, stored.get(text)).body is not None}
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
         """Apply the documents, with faults before and after, and check the engine's promise."""

@@ -56,9 +56,10 @@ class Report:
         sink: the sink's name.
         index: the logical name.
         generation: what was compared: the one that searches see.
-        sampled: only a sample of the documents was compared.
-        documents: of the source that were compared.
-        ids: of the destination that were looked up in the source.
+        seed: of the sample whose content was compared; `None`: that of all was.
+        expected: documents that the source has; each was looked up at the destination.
+        stored: documents that the destination has; each was looked up in the source.
+        documents: of the source whose content was compared.
         repaired: documents that differed, were built anew, and are right now.
         quarantined: differences whose documents the destination keeps as refused.
         behind: how far the index was behind the source when it was waited for in vain, in bytes
@@ -70,9 +71,10 @@ class Report:
     sink: str
     index: str
     generation: int
-    sampled: bool = False
+    seed: int | None = None
+    expected: int = 0
+    stored: int = 0
     documents: int = 0
-    ids: int = 0
     repaired: int = 0
     quarantined: int = 0
     behind: int | None = None
@@ -88,11 +90,17 @@ class Report:
 
     def include(self, other: Report) -> None:
         """Take in what another part of the same comparison has found."""
+        self.expected += other.expected
+        self.stored += other.stored
         self.documents += other.documents
-        self.ids += other.ids
         self.quarantined += other.quarantined
         self.counts += other.counts
         self.differences = [*self.differences, *other.differences][:MOST_SHOWN]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the content of some documents was not compared."""
+        return self.seed is not None
 
     def count(self, verdict: Verdict, kind: Kind | None = None) -> int:
         """How many differences there are of a verdict, and of a kind."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -109,6 +109,15 @@ class Sides:
         return await self._retrier.run(
             f"reading documents of {self._index} back", lambda: self._read(ids)
         )
+
+    async def present(self, keys: Sequence[Key]) -> Collection[Key]:
+        """Those of the documents that the sink has, whatever it has of them."""
+        ids = {document_id_text(key): key for key in keys}
+        found = await self._retrier.run(
+            f"looking up ids of {self._index}",
+            lambda: self._sink.present(self._mapping, self._generation, list(ids)),
+        )
+        return {ids[one] for one in found}
 
     async def lacking(self) -> AsyncGenerator[tuple[int, Sequence[Key]], None]:
         """Go through the sink's ids: how many at once, and those of them that the source lacks.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
@@ -11,11 +10,11 @@ from flusso_core.engine.groups import first_leaf
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.transforms import Transforms
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, DocumentTransform, Sink
-from flusso_core.model import Key, KeyRange
+from flusso_core.model import Key, KeyRange, document_id_text
 from flusso_core.verify.comparison import same
 from flusso_core.verify.inquiry import Inquiry, Repair
 from flusso_core.verify.report import Report
-from flusso_core.verify.sample import RANGES, Sample
+from flusso_core.verify.sample import Draw, Sample
 from flusso_core.verify.served import (
     NotComparable,
     Served,
@@ -26,7 +25,7 @@ from flusso_core.verify.served import (
     require_stream,
     serving,
 )
-from flusso_core.verify.sides import Sides
+from flusso_core.verify.sides import ExpectedPage, Sides
 from flusso_core.verify.standing import Standing
 
 MOST_SUSPECTS = 5000
@@ -35,11 +34,11 @@ MOST_SUSPECTS = 5000
 _RANGES_PER_READER = 4
 
 Progressed = Callable[[int, int | None], None]
-"""Told how many documents have been compared, and about how many there are."""
+"""Told how many documents of the source have been seen to, and about how many there are."""
 
 
 class Verifier:
-    """Compares one index of a sink with the source, every document of it or a sample.
+    """Compares one index of a sink with the source: all ids, and the content of all or a sample.
 
     Nothing is stopped, and nothing is written by itself: no lease is taken and no position
     confirmed. The edges are open and belong to the caller.
@@ -61,8 +60,8 @@ class Verifier:
         patience: seconds for which the index may get no further before it counts as one that
             nobody keeps right now.
         most_suspects: documents that may differ and are held in memory.
-        sample: how many documents are compared; `None`: all of them. The sink's ids are looked up
-            in any case.
+        sample: of how many documents the content is compared; `None`: of all. Ids are looked up
+            in any case, those of the source at the sink and those of the sink in the source.
     """
 
     def __init__(
@@ -99,7 +98,8 @@ class Verifier:
 
         Args:
             repair: builds anew what differs for certain, which is then compared once more.
-            progressed: told how many documents have been compared, and about how many there are.
+            progressed: told how many documents of the source have been seen to, and about how many
+                there are.
 
         Raises:
             NotComparable: the sink gives nothing back, the index is not filled, or another
@@ -117,9 +117,8 @@ class Verifier:
             )
             sides = Sides(self._sink, served, self._transforms, self._retrier)
             inquiry = Inquiry(sides, standing, self._sink, repair)
-            report = Report(
-                self._name, self._index, served.number, sampled=self._sample is not None
-            )
+            seed = None if self._sample is None else self._sample.seed
+            report = Report(self._name, self._index, served.number, seed=seed)
             comparison = _Comparison(sides, inquiry, report, self._most_suspects, self._sample)
             await comparison.run(self._readers, self._retrier, progressed or _nobody)
             report.repaired = inquiry.repaired
@@ -169,13 +168,8 @@ class _Comparison:
     async def run(self, readers: int, retrier: Retrier, progressed: Progressed) -> None:
         """Compare everything, and judge what differs."""
         estimate = await self._sides.estimate()
-        if self._sample is None:
-            spans = list(await self._sides.ranges(readers * _RANGES_PER_READER))
-        else:
-            divided = await self._sides.ranges(RANGES)
-            spans = self._sample.draw(divided, estimate, random.SystemRandom())
-            if estimate is not None:
-                estimate = estimate * len(spans) // len(divided)
+        draw = None if self._sample is None else self._sample.draw(estimate)
+        spans = list(await self._sides.ranges(readers * _RANGES_PER_READER))
         spans.reverse()
         progressed(0, estimate)
         report = self._report
@@ -183,9 +177,9 @@ class _Comparison:
 
         async def read() -> None:
             while spans:
-                async for count in self._compare_range(spans.pop(), suspects):
-                    report.documents += count
-                    progressed(report.documents, estimate)
+                async for page in self._pages(spans.pop()):
+                    await suspects.add(await self._differing(page, draw))
+                    progressed(report.expected, estimate)
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -198,21 +192,30 @@ class _Comparison:
         await suspects.judge()
         report.include(listing.result())
 
-    async def _compare_range(
-        self, span: KeyRange, suspects: _Suspected
-    ) -> AsyncGenerator[int, None]:
-        """Compare the documents that the source has in a range; yields how many, page by page."""
+    async def _pages(self, span: KeyRange) -> AsyncGenerator[ExpectedPage, None]:
+        """All of a range."""
         cursor: Key | None = None
         while True:
             page = await self._sides.page(span, cursor)
-            stored = await self._sides.stored(list(page.documents))
-            await suspects.add(
-                [key for key, body in page.documents.items() if not same(body, stored[key].body)]
-            )
-            yield len(page.documents)
+            yield page
             cursor = page.cursor
             if cursor is None:
                 return
+
+    async def _differing(self, page: ExpectedPage, draw: Draw | None) -> list[Key]:
+        """Those of a page's documents that the sink seems not to have as they should be.
+
+        Of one that is not drawn that is only whether it is there.
+        """
+        drawn = [key for key in page.documents if draw is None or draw.takes(document_id_text(key))]
+        stored = await self._sides.stored(drawn)
+        others = page.documents.keys() - stored.keys()
+        present = await self._sides.present(list(others)) if others else ()
+        expected = {key for key, body in page.documents.items() if body is not None}
+        self._report.expected += len(expected)
+        self._report.documents += len(expected - others)
+        differing = [key for key in drawn if not same(page.documents[key], stored[key].body)]
+        return differing + [key for key in others if (key in expected) != (key in present)]
 
     async def _compare_ids(self) -> Report:
         """Find documents of the sink that the source lacks.
@@ -223,7 +226,7 @@ class _Comparison:
         suspects = _Suspected(self._inquiry, report, self._most_suspects)
         async with aclosing(self._sides.lacking()) as found:
             async for count, keys in found:
-                report.ids += count
+                report.stored += count
                 await suspects.add(keys)
         await suspects.judge()
         return report

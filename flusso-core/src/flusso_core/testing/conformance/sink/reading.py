@@ -26,6 +26,10 @@ READ = Promise(
     "nothing",
     GUIDE,
 )
+THERE = Promise(
+    "with `read_back`, `present` tells which ids have a document that is durable; without, none",
+    GUIDE,
+)
 RISES = Promise(
     "with `read_back` and `versions`, a document's version rises when it is written, and only then",
     GUIDE,
@@ -66,6 +70,23 @@ class ReadingChecks(SinkChecks):
         absent = [one for one in found if one.body is None and one.version]
         READ.same(absent, [], "what is not there, with a version")
 
+    async def test_ids_with_a_document_are_told_from_others(self, bench: SinkBench) -> None:
+        """Odd ones too, before any search sees them, of that generation only."""
+        written = [upsert(key, 1, {"name": "/".join(key)}) for key in ODD_KEYS]
+        deleted = [upsert("deleted", 1, {"name": "a"})]
+        other = upsert(ABSENT.id, 1, {"name": "b"}, generation=SECOND)
+        async with writing(bench) as sink:
+            capabilities = sink.capabilities
+            await sink.flush([*written, *deleted], caught_up=False)
+            await sink.flush([tombstone("deleted", 2)], caught_up=False)
+            if capabilities.records:
+                await sink.begin_generation(SAMPLE, SECOND)
+                await sink.flush([other], caught_up=False)
+            there = [document_id_text(document.id.key) for document in written]
+            asked = [*there, "deleted", ABSENT.id]
+            found = await THERE.within(sink.present(SAMPLE, GENERATION, asked), "`present`")
+        THERE.same(sorted(found), sorted(there) if capabilities.read_back else [], "`present`")
+
     async def test_a_version_tells_whether_a_document_was_written(self, bench: SinkBench) -> None:
         """Also where it was written as it was before: it is then as new as that."""
         async with writing(bench) as sink:
@@ -93,6 +114,8 @@ class ReadingChecks(SinkChecks):
             found = await BESIDE.within(_read(reader, ["1", "2", "3"]), "`documents`")
             bodies = {one.id: one.body and exact_json(one.body) for one in found}
             BESIDE.same(bodies, content(documents), "`documents` of another process")
+            there = await BESIDE.within(reader.present(SAMPLE, GENERATION, ["1", "4"]), "`present`")
+            BESIDE.same(sorted(there), ["1"], "`present` of another process")
             ids = await BESIDE.within(_list(reader), "`document_ids`")
             BESIDE.same(sorted(ids), ["1", "2", "3"], "`document_ids` of another process")
             await sink.renew()
