@@ -44,7 +44,11 @@ class Place:
         (self.folder / "parents.schema.yml").write_text(SCHEMA)
 
     def environ(self, **more: str) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("FLUSSO_")}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key != "COLUMNS" and not key.startswith("FLUSSO_")
+        }
         return {**kept, "PYTHONPATH": str(self.folder / "site"), **more}
 
     def run(self, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -69,7 +69,7 @@ def test_a_run_that_answers_does_it(place: Place, running: str) -> None:
     assert done.returncode == ExitCode.FAILURE
     assert "error: out: index parents has no older generation to go back to" in done.stderr
     done = place.run("reindex", "parents", "--private-address", running, **ADMIN)
-    assert done.stdout == "out: index parents: generation 2 serves\n"
+    assert done.stdout == "out: index parents: generation 3 serves\n"
 
 
 def test_a_wrong_password_is_no_reason_to_do_it_alone(place: Place, running: str) -> None:
@@ -111,7 +111,7 @@ def test_a_signal_leaves_the_rest_to_the_next_run(place: Place, nobody: str) -> 
     place.write()
     with place.start("reindex", "parents", "--private-address", nobody) as process:
         assert process.stderr is not None
-        while "filling" not in process.stderr.readline():
+        while "is being filled already" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
         _, log = process.communicate(timeout=30)

@@ -211,6 +211,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "test_a_page_whose_write_failed_is_owed_until_a_flight_lands",
             "test_what_was_in_flight_when_its_index_stopped_lands_or_is_let_go",
             "test_a_document_that_changes_for_ever_owes_no_more_than_one_that_changed_once",
+            "test_all_that_is_owed_by_now_can_be_waited_for",
         ),
         mutant(
             FliesTwice,
@@ -220,6 +221,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "test_a_flight_that_failed_is_owed_to_old_and_new",
             "test_a_flight_that_failed_merges_debts_to_the_same_batch",
             "test_a_document_that_changes_for_ever_owes_no_more_than_one_that_changed_once",
+            "test_all_that_is_owed_by_now_can_be_waited_for",
         ),
         mutant(
             SettlesBeforeTheResolveEnded,
@@ -289,6 +291,7 @@ MUTANTS: Mapping[str, Mutant] = {
             TakesWhatIsHeld,
             "builds what a TRUNCATE holds",
             "test_a_held_index_takes_off_no_more_and_the_others_do",
+            "test_what_is_released_can_be_taken_again",
         ),
     )
 }
