@@ -31,6 +31,8 @@ class Assembly:
         watches: what is looked at.
         options: how.
         database: where.
+        names: every table that a schema reads, also those that are not looked at because the
+            schema does not fit.
 
     Raises:
         ConfigError: an option names what is not there.
@@ -42,12 +44,18 @@ class Assembly:
     """
 
     def __init__(
-        self, watches: Sequence[Watch], options: PollingOptions, database: Database
+        self,
+        watches: Sequence[Watch],
+        options: PollingOptions,
+        database: Database,
+        names: Sequence[TableName],
     ) -> None:
         self._options = options
         self._dialect = database.dialect
         self._witness = witness_of(database.dialect)
-        self._tables = table_options(options.tables, [watch.table.name for watch in watches])
+        self._tables = table_options(options.tables, names)
+        looked_at = {watch.table.name for watch in watches}
+        self._left_out = [name for name in names if name not in looked_at]
         self._watches = [watch for watch in watches if not self._is_logged(watch)]
         self._logged = [
             Logged(watch.table, watch.key, watch.images)
@@ -90,6 +98,16 @@ class Assembly:
             memory = state.memory(reader.name)
             if not memory.is_new:
                 reader.remember(memory)
+        self.leave_out(state)
+
+    def leave_out(self, state: StateFile) -> None:
+        """Note down whose changes are removed from the log unseen: once such a table is looked at
+        again, the stream is another one.
+        """
+        reader = self._outbox_reader()
+        if reader is not None:
+            with state.transaction():
+                reader.leave_out(state.memory(reader.name), self._left_out)
 
     def check(self) -> Iterator[Finding]:
         """What is missing for the outbox, what it sees and what it does not. Blocks."""

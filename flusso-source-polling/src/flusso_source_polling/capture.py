@@ -75,7 +75,8 @@ class PollingCapture(ChangeCapture):
 
         Raises:
             SourceUnavailable: the database is not there, or another process has the state file.
-            SourceFatal: it cannot be polled, or a schema does not fit its tables.
+            SourceFatal: it cannot be polled, or no schema fits its tables. Where some do, `live`
+                tells which do not.
         """
         if self._poller is not None:
             return
@@ -117,7 +118,7 @@ class PollingCapture(ChangeCapture):
         poller = self._running
         self._shared.when_lost(asyncio.get_running_loop(), self._wanted)
         polling = asyncio.create_task(self._poll_for_ever(poller))
-        delivering = asyncio.create_task(self._deliver_for_ever(start, put))
+        delivering = asyncio.create_task(self._deliver_for_ever(poller, start, put))
         both = (polling, delivering)
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -158,13 +159,19 @@ class PollingCapture(ChangeCapture):
 
     # Delivering
 
-    async def _deliver_for_ever(self, start: Position, put: PutBatch) -> None:
-        """Deliver the journal behind `start`, and where there is nothing, how far polls are."""
-        delivered, number = start.order, _LAST
+    async def _deliver_for_ever(self, poller: Poller, start: Position, put: PutBatch) -> None:
+        """Deliver the journal behind `start`, and where there is nothing, how far polls are.
+
+        Indexes that no longer fit are told before any change that was found without them.
+        """
+        delivered, number, told = start.order, _LAST, 0
         while True:
             self._news.clear()
             polled = self._polled
             entries = await asyncio.to_thread(self._state.read, delivered, number, PIECE + 1)
+            if unfit := poller.unfit[told:]:
+                await put(ChangeBatch((), None, unfit=unfit, unfinished=number != _LAST))
+                told += len(unfit)
             if entries:
                 batch = _batch(entries)
                 await put(batch)

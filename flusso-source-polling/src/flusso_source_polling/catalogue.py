@@ -12,7 +12,7 @@ from sqlalchemy.exc import NoSuchTableError, SAWarning
 
 from flusso_core.errors import SourceFatal
 from flusso_core.model import TableName
-from flusso_core.schema import referenced_columns
+from flusso_core.schema import locate, referenced_columns
 from flusso_core.schema.model import IndexSchema
 from flusso_source_polling.dialects import Column, Dialect
 
@@ -111,14 +111,29 @@ def _reflect(
     return Table(name, table, columns, primary_key, tuple(unique))
 
 
-def require(tables: Tables, names: Iterable[TableName], origin: str) -> None:
-    """Make sure that the tables are there.
+def require(tables: Tables, schema: IndexSchema) -> None:
+    """Make sure that the tables of a schema are there.
 
     Raises:
         SourceFatal: one is missing.
     """
-    for name in names:
+    for name in table_names([schema]):
         if name not in tables:
             raise SourceFatal(
-                f"{origin}: table {name} does not exist; create it, or correct the schema file"
+                f"{locate(schema, name)}: table {name} does not exist; create it, or correct the "
+                "schema file"
             )
+
+
+def require_columns(tables: Tables, schema: IndexSchema) -> None:
+    """Make sure that they have the columns that the schema reads.
+
+    Raises:
+        SourceFatal: one is missing.
+    """
+    for name, columns in referenced_columns([schema]).items():
+        for column in sorted(columns):
+            try:
+                tables[name].column(column)
+            except SourceFatal as error:
+                raise SourceFatal(f"{locate(schema, name, column)}: {error}") from error

@@ -10,7 +10,8 @@ from flusso_core.schema.model import IndexSchema
 from flusso_source_polling.assembly import Assembly
 from flusso_source_polling.catalogue import reflect, table_names
 from flusso_source_polling.database import Database
-from flusso_source_polling.indexes import compile_index, watches
+from flusso_source_polling.fitness import look
+from flusso_source_polling.indexes import compile_index
 from flusso_source_polling.options import PollingOptions
 from flusso_source_polling.promises import promises
 
@@ -37,19 +38,28 @@ def look_over(
 ) -> list[Finding]:
     """What keeps the database from being polled, and what polls will see of each table. Blocks.
 
-    A table that is missing is the builder's to tell.
+    A table that is missing is the builder's to tell. Of an index that does not fit, only that is
+    said.
     """
     with database.connect() as connection, database.errors("read the catalogue"):
         names = table_names(schemas)
-        tables = reflect(connection, database.dialect, names)
-        if any(name not in tables for name in names):
-            return find_obstacle(database, names)
+        there = reflect(connection, database.dialect, names).keys()
+        whole = [schema for schema in schemas if there >= {*table_names([schema])}]
+        fitness = look(connection, database.dialect, whole)
+        reasons = {one.index: one.reason for one in fitness.unfit}
+        found = [
+            Finding(Severity.ERROR, _subject(schema), reasons[schema.index])
+            for schema in whole
+            if schema.index in reasons
+        ]
+        if not fitness.fitting:
+            return [*found, *find_obstacle(database, names)]
         try:
-            watched = watches(schemas, tables, database.dialect)
-            assembly = Assembly(watched, options, database)
+            assembly = Assembly(fitness.watches, options, database, names)
         except (SourceFatal, ConfigError) as error:
-            return [Finding(Severity.ERROR, f"database {database.name}", str(error))]
-        found = find_obstacle(database, names) if assembly.holds_snapshot else []
+            return [*found, Finding(Severity.ERROR, f"database {database.name}", str(error))]
+        if assembly.holds_snapshot:
+            found += find_obstacle(database, names)
         for followed in assembly.followed():
             found += promises(connection, followed)
         found += assembly.check()
@@ -57,7 +67,7 @@ def look_over(
 
 
 def _schema(database: Database, schema: IndexSchema) -> Iterator[Finding]:
-    subject = f"index {schema.index!r}" + (f" ({schema.origin})" if schema.origin else "")
+    subject = _subject(schema)
     try:
         with database.connect() as connection, database.errors("read the catalogue"):
             tables = reflect(connection, database.dialect, table_names([schema]))
@@ -77,3 +87,7 @@ def _schema(database: Database, schema: IndexSchema) -> Iterator[Finding]:
         raise
     except (SourceFatal, ConfigError) as error:
         yield Finding(Severity.ERROR, subject, str(error))
+
+
+def _subject(schema: IndexSchema) -> str:
+    return f"index {schema.index!r}" + (f" ({schema.origin})" if schema.origin else "")

@@ -17,7 +17,7 @@ from flusso_core.model import (
 )
 from flusso_core.schema import complete_keys, referenced_columns, routing_columns
 from flusso_core.schema.model import IndexSchema
-from flusso_source_polling.catalogue import Table, Tables, require, table_names
+from flusso_source_polling.catalogue import Table, Tables, require, require_columns, table_names
 from flusso_source_polling.climbing import Path, paths
 from flusso_source_polling.dialects import Dialect, Expression
 from flusso_source_polling.documents import Level
@@ -141,17 +141,15 @@ def compile_index(schema: IndexSchema, tables: Tables, dialect: Dialect) -> Inde
         ConfigError: a key that the schema leaves out cannot be found.
     """
     origin = schema.origin or f"index {schema.index!r}"
-    names = table_names([schema])
-    require(tables, names, origin)
+    require(tables, schema)
     complete = _complete(schema, tables)
-    for name, columns in referenced_columns([complete]).items():
-        for column in sorted(columns):
-            tables[name].column(column)
+    require_columns(tables, complete)
     _require_keys(complete, tables, dialect, origin)
     root = tables[complete.table]
     key = complete.primary_key or ()
     level = Level(complete.fields, root, key[0] if len(key) == 1 else None, tables, dialect)
-    return Index(complete, root, level, paths(complete, tables), frozenset(names), dialect)
+    names = frozenset(table_names([schema]))
+    return Index(complete, root, level, paths(complete, tables), names, dialect)
 
 
 def watches(schemas: Iterable[IndexSchema], tables: Tables, dialect: Dialect) -> list[Watch]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from flusso_core.errors import SourceError, SourceFatal
+from flusso_core.model import UnfitIndex
 from flusso_core.schema.model import IndexSchema
 from flusso_source_polling import snapshots
 from flusso_source_polling.assembly import Assembly
-from flusso_source_polling.catalogue import reflect, require, table_names
+from flusso_source_polling.catalogue import table_names
 from flusso_source_polling.database import Database
 from flusso_source_polling.findings import find_obstacle
-from flusso_source_polling.indexes import watches
+from flusso_source_polling.fitness import Fitness, look
 from flusso_source_polling.options import PollingOptions
 from flusso_source_polling.pace import Throttle
 from flusso_source_polling.readers import Poll
@@ -63,6 +64,9 @@ class Poller:
         self._options = options
         self._state = state
         self._shared = shared
+        self._names = table_names(schemas)
+        self._fitting = tuple(schemas)
+        self._unfit: tuple[UnfitIndex, ...] = ()
         self._connection: Connection | None = None
         self._data_version: int | None = None
         self.throttle = Throttle(options.max_queries)
@@ -72,33 +76,39 @@ class Poller:
         """What the database is called in messages and identities."""
         return self._database.name
 
+    @property
+    def unfit(self) -> Sequence[UnfitIndex]:
+        """The indexes that no longer get changes, in the order in which they were found.
+
+        Whoever has read a poll's changes from the state file finds here whom they leave out.
+        """
+        return self._unfit
+
     def begin(self) -> Polled:
         """Read the catalogue, take the state file, and poll: tables that are new to the stream
         are looked at for the first time.
 
         Raises:
             SourceUnavailable: the database is not there, or another process has the state file.
-            SourceFatal: it cannot be polled, or a schema does not fit its tables.
+            SourceFatal: it cannot be polled, or no schema fits its tables.
             ConfigError: an option does not fit them.
         """
         self.throttle.begin()
-        database, dialect = self._database, self._database.dialect
+        database = self._database
         with database.connect() as connection, database.errors("read the catalogue"):
-            tables = reflect(connection, dialect, table_names(self._schemas))
-            for schema in self._schemas:
-                require(tables, table_names([schema]), schema.origin or f"index {schema.index!r}")
-            watched = watches(self._schemas, tables, dialect)
-            self.version = dialect.version(connection)
-        self._assembly = Assembly(watched, self._options, database)
+            self.version = database.dialect.version(connection)
+            fitness = look(connection, database.dialect, self._schemas)
+        self._assembly = self._assemble(fitness)
         if self._assembly.holds_snapshot:
-            for finding in find_obstacle(database, table_names(self._schemas)):
+            for finding in find_obstacle(database, table_names(self._fitting)):
                 raise SourceFatal(f"{finding.subject}: {finding.message}; {finding.cure}")
             snapshots.register(snapshots.scope(database, self._schemas), self._shared)
         self._state.open(f"{self.version} {database.name}")
         try:
             self._assembly.prepare(self._state)
             self._readers = self._assembly.readers()
-            self._state.retain([reader.name for reader in self._readers])
+            if not self._unfit:  # once they fit again, what has changed since must be found
+                self._state.retain([reader.name for reader in self._readers])
             return self._look(thorough=False)
         except BaseException:
             self._state.close()
@@ -116,19 +126,22 @@ class Poller:
 
         Raises:
             SourceUnavailable: the database or the disk is not there; nothing has happened.
-            SourceFatal: someone has to mend it; nothing has happened.
+            SourceFatal: someone has to mend it; nothing has happened. Where it is that some schemas
+                no longer fit, the poll goes on without them, and `unfit` has them.
         """
         self.throttle.begin()
         if confirmed > self._state.confirmed:
             self._tidy(confirmed)
         if self._state.pending >= self._options.max_pending and not self._shared.lost.is_set():
             return None
-        try:
-            return self._look(thorough=thorough)
-        except BaseException:
-            # What readers had in mind is not what the state file has.
-            self._readers = self._assembly.readers()
-            raise
+        while True:
+            try:
+                return self._look(thorough=thorough)
+            except BaseException as error:
+                # What readers had in mind is not what the state file has.
+                self._readers = self._assembly.readers()
+                if not isinstance(error, SourceFatal) or not self._leave_out():
+                    raise
 
     def close(self, confirmed: int) -> None:
         """End the snapshot, and let go of the state file."""
@@ -140,6 +153,33 @@ class Poller:
                 if confirmed > self._state.confirmed:
                     self._state.confirm(confirmed)
             self._state.close()
+
+    def _assemble(self, fitness: Fitness) -> Assembly:
+        unfit = (*self._unfit, *fitness.unfit)
+        if not fitness.fitting:
+            raise SourceFatal("; ".join(one.reason for one in unfit))
+        assembly = Assembly(fitness.watches, self._options, self._database, self._names)
+        self._fitting, self._unfit = fitness.fitting, unfit
+        return assembly
+
+    def _leave_out(self) -> bool:
+        """Go on without the schemas that have ceased to fit; false: all of them still do.
+
+        What is remembered for them alone stays as it is, for a run in which they fit again.
+        """
+        database = self._database
+        with database.connect() as connection, database.errors("read the catalogue"):
+            fitness = look(connection, database.dialect, self._fitting)
+        if not fitness.unfit:
+            return False
+        held = self._assembly.holds_snapshot
+        self._assembly = self._assemble(fitness)
+        self._assembly.leave_out(self._state)
+        self._readers = self._assembly.readers()
+        if held and not self._assembly.holds_snapshot:
+            snapshots.unregister(snapshots.scope(database, self._schemas), self._shared)
+            self._shared.close()
+        return True
 
     def _tidy(self, confirmed: int) -> None:
         with self._state.transaction():

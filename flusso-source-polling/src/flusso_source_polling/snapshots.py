@@ -84,8 +84,11 @@ class Shared:
                 raise
 
     def close(self) -> None:
-        """End the snapshot, when nobody reads in it any more. Blocks; idempotent."""
+        """End the snapshot, when nobody reads in it any more; none is missed then. Blocks;
+        idempotent.
+        """
         with self._lock, suppress(SourceUnavailable):  # a connection that is lost needs no end
+            self.lost.clear()
             self._end()
 
     def _end(self) -> None:

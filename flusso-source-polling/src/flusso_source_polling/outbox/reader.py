@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -32,6 +32,8 @@ _REMOVED_AT_ONCE = 1000
 _LAST = "last"
 _STREAM = "stream"
 _TRIGGERS = "triggers "
+_LEFT_OUT = ""
+"""In place of a digest of triggers: no trigger has it."""
 _OPERATIONS = {
     "insert": Operation.UPSERT,
     "update": Operation.UPSERT,
@@ -99,6 +101,14 @@ class OutboxReader:
             installed = self._outbox.dialect.installed(connection)
         for table in self._tables:
             memory.write(f"{_TRIGGERS}{table}", _digest(installed.get(table, {})))
+
+    def leave_out(self, memory: Memory, tables: Iterable[TableName]) -> None:
+        """Note down that changes of these tables are removed and given to nobody: from then on
+        the log is not complete for them (see `is_complete`).
+        """
+        for table in tables:
+            if memory.note(f"{_TRIGGERS}{table}") is not None:
+                memory.write(f"{_TRIGGERS}{table}", _LEFT_OUT)
 
     def begin(self, connection: Connection, memory: Memory) -> None:
         """Become the reader of the log. What is in it already is read like the rest.
