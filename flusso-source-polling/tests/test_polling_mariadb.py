@@ -154,6 +154,7 @@ async def documents(url: str, schema: str) -> dict[str, Any]:
     }
 
 
+CONTROLS = "".join(map(chr, (*range(128), 0x2028, 0xFEFF)))
 VALUES: tuple[tuple[str, str, str, Any], ...] = (
     ("TINYINT(1)", "boolean", "1", True),
     ("TINYINT(1)", "integer", "7", 7),
@@ -182,6 +183,12 @@ VALUES: tuple[tuple[str, str, str, Any], ...] = (
     ("CHAR(5)", "keyword", "'a'", "a"),
     ("VARCHAR(20) CHARACTER SET latin1", "keyword", "'ÄÖ'", "ÄÖ"),
     ("TEXT", "text", "'quote \" slash \\\\ line \\n 😀'", 'quote " slash \\ line \n 😀'),
+    ("VARCHAR(20) CHARACTER SET utf16", "keyword", "'Ä😀'", "Ä😀"),
+    ("VARCHAR(20) CHARACTER SET sjis", "keyword", "'表'", "表"),
+    ("TEXT", "text", f"x'{CONTROLS.encode().hex()}'", CONTROLS),
+    ("LONGTEXT", "text", f"x'{CONTROLS.encode().hex()}'", CONTROLS),
+    ("INT(5) ZEROFILL", "integer", "42", 42),
+    ("DECIMAL(6, 2) ZEROFILL", "decimal", "4.20", Decimal("4.20")),
     ("VARBINARY(10)", "binary", "x'00ff'", "AP8="),
     ("BLOB", "binary", "''", ""),
     ("UUID", "uuid", "'A0000000-0000-4000-8000-00000000000A'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import sys
 import threading
@@ -73,13 +74,13 @@ class Database:
     """A file, and builders that read it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self.url = f"sqlite:///{path}"
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript(f"PRAGMA journal_mode = WAL; {TABLES}")
 
     def execute(self, statement: str) -> None:
-        with closing(sqlite3.connect(self._path)) as connection, connection:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute(statement)
 
     def fill(self, rows: int) -> None:
@@ -275,3 +276,39 @@ async def test_a_read_that_outlives_the_builder_leaves_no_connection_behind(
         assert len(closed) == 1
     finally:
         event.remove(Pool, "close", note)
+
+
+async def test_sqlite_values_arrive_whatever_the_column_was_declared_as(database: Database) -> None:
+    """V4: SQLite's types are those of its values."""
+    controls = "".join(map(chr, (*range(128), 0x2028, 0x1F600)))
+    rows: list[tuple[object, object, object]] = [
+        (1, 2**63 - 1, controls),
+        (0.1 + 0.2, 1e300, b"\x00\xff"),
+        ("1.x", "x", ""),
+        (b"\x01", None, None),
+    ]
+    with closing(sqlite3.connect(database.path)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE odd (id INTEGER PRIMARY KEY, money DECIMAL(9, 2), whole INTEGER, t TEXT)"
+        )
+        connection.executemany("INSERT INTO odd (money, whole, t) VALUES (?, ?, ?)", rows)
+    fields = "[{ decimal: money }, { long: whole }, { keyword: t, default: none }]"
+    async with database.builder(f"version: 1\ntable: odd\nfields: {fields}\n") as reading:
+        page = await reading.page("i0", KeyRange(), None, 10)
+    assert [json.loads(body or b"null") for _, body in page.documents] == [
+        {"money": 1, "whole": 2**63 - 1, "t": controls},
+        {"money": 0.1 + 0.2, "whole": 1e300, "t": "AP8="},
+        {"money": "1.x", "whole": "x", "t": ""},
+        {"money": "AQ==", "whole": None, "t": "none"},
+    ]
+
+
+async def test_a_wide_table_is_one_document(database: Database) -> None:
+    """However many columns the database makes one text of."""
+    names = [f"c{number}" for number in range(300)]
+    database.execute(f"CREATE TABLE wide (id INTEGER PRIMARY KEY, {' TEXT, '.join(names)} TEXT)")
+    database.execute(f"INSERT INTO wide VALUES (1, {', '.join(repr(name) for name in names)})")
+    fields = ", ".join(f"{{ keyword: {name} }}" for name in names)
+    async with database.builder(f"version: 1\ntable: wide\nfields: [{fields}]\n") as reading:
+        page = await reading.page("i0", KeyRange(), None, 10)
+    assert json.loads(page.documents[0].body or b"null") == {name: name for name in names}

@@ -12,13 +12,11 @@ from typing import Any, cast
 from flusso_core.model import FieldType, JsonValue
 from flusso_core.schema.model import Transform
 from flusso_source_polling.dialects import Json, Value
+from flusso_source_polling.dialects.base import TEXTUAL
 from flusso_source_polling.dialects.spelling import number
 
-TEXTUAL = frozenset(
-    {FieldType.TEXT, FieldType.IDENTIFIER, FieldType.KEYWORD, FieldType.ENUM, FieldType.UUID}
-)
-
 _NUMBER = r"\s*([-+]?\d+(?:\.\d*)?)\s*"
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _COORDINATES = re.compile(f"{_NUMBER},{_NUMBER}")
 
 
@@ -26,7 +24,7 @@ def json_text(value: JsonValue) -> str:
     """Compact JSON on one line. What JSON has no number for becomes a string."""
     if isinstance(value, float):
         return number(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _compact(value)
 
 
 def value_text(

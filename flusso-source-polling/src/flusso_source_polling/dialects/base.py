@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Engine
@@ -26,8 +27,16 @@ Value: TypeAlias = "bool | int | str | bytes | Json | None"
 
 Expression: TypeAlias = ColumnElement[Any]
 
+Spelling: TypeAlias = Callable[[Expression], Expression]
+"""From a column's expression to that of its JSON text."""
+
 STRUCTURED = frozenset({FieldType.JSON, FieldType.MAP})
 """Field types of which a text column holds JSON."""
+
+TEXTUAL = frozenset(
+    {FieldType.TEXT, FieldType.IDENTIFIER, FieldType.KEYWORD, FieldType.ENUM, FieldType.UUID}
+)
+"""Field types whose values are texts, whatever the column holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,18 @@ class Dialect(ABC):
     @abstractmethod
     def read(self, expression: Expression, column: Column) -> Expression:
         """The expression to select so that `value` understands what comes."""
+
+    def spelling(self, column: Column, field_type: FieldType) -> Spelling | None:
+        """How the database spells the column's values in JSON, NULL for NULL.
+
+        `None`: not to the last character as Python would, which has to do it then.
+        """
+        del column, field_type
+        return None
+
+    def joined(self, texts: Sequence[Expression]) -> Expression:
+        """One text of several, of which none is NULL."""
+        return reduce(lambda before, text: before.concat(text), texts)
 
     @abstractmethod
     def lowers(self, column: Column) -> bool:

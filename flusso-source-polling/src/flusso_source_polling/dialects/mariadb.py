@@ -28,7 +28,15 @@ from sqlalchemy.engine import URL
 from flusso_core.errors import ConfigError
 from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
-from flusso_source_polling.dialects.base import STRUCTURED, Column, Dialect, Expression, Value
+from flusso_source_polling.dialects.base import (
+    STRUCTURED,
+    TEXTUAL,
+    Column,
+    Dialect,
+    Expression,
+    Spelling,
+    Value,
+)
 from flusso_source_polling.dialects.spelling import finite, json_value, number, timestamp
 
 _RAW = sql.NullType()
@@ -43,6 +51,8 @@ _SETTINGS = (
     "SET SESSION TRANSACTION READ ONLY",
 )
 _TEMPORAL = (sql.Date, sql.DateTime, sql.Time)
+_SHORT_TEXTS = (mysql.VARCHAR, mysql.CHAR, mysql.TEXT, mysql.TINYTEXT)
+_OTHER_THAN_NUMBERS = TEXTUAL | STRUCTURED | {FieldType.BOOLEAN}
 _BINARY = (sql.LargeBinary, sql.BINARY, sql.VARBINARY)
 _KEYS = (sql.Integer, sql.String, *_BINARY, sql.Uuid, sql.Date, sql.DateTime, sql.Numeric)
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
@@ -129,6 +139,24 @@ class MariaDBDialect(Dialect):
             # As a text it would lose digits.
             return cast(expression, sql.Double)
         return type_coerce(expression, _RAW)
+
+    def spelling(self, column: Column, field_type: FieldType) -> Spelling | None:
+        """Texts that are not long, whole numbers and decimals: the rest is spelled otherwise.
+
+        A text of more than `max_allowed_packet` would be NULL in an expression.
+        """
+        kind = column.type
+        if isinstance(kind, _SHORT_TEXTS) and field_type not in STRUCTURED:
+            return _quoted
+        if field_type in _OTHER_THAN_NUMBERS or self.is_boolean(column):
+            return None
+        if isinstance(kind, sql.Integer | sql.Numeric) and not isinstance(kind, sql.Float):
+            return None if getattr(kind, "zerofill", False) else _digits_of
+        return None
+
+    def joined(self, texts: Sequence[Expression]) -> Expression:
+        """By a function: `||` is OR."""
+        return func.concat(*texts, type_=sql.String())
 
     def lowers(self, column: Column) -> bool:
         """Python does, so that it does not depend on the column."""
@@ -275,6 +303,14 @@ class MariaDBDialect(Dialect):
             total, count = raw.split("/")
             return number(float(Decimal(total) / int(count)))
         return number(raw) if isinstance(raw, float) else finite(Decimal(raw))
+
+
+def _quoted(expression: Expression) -> Expression:
+    return func.json_quote(type_coerce(expression, _RAW), type_=sql.String())
+
+
+def _digits_of(expression: Expression) -> Expression:
+    return type_coerce(expression, _RAW)
 
 
 def _is_text(column: Column) -> bool:

@@ -14,11 +14,21 @@ from sqlalchemy.engine import URL
 
 from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
-from flusso_source_polling.dialects.base import Column, Dialect, Expression, Json, Value
+from flusso_source_polling.dialects.base import (
+    TEXTUAL,
+    Column,
+    Dialect,
+    Expression,
+    Json,
+    Spelling,
+    Value,
+)
 
 _RAW = sql.NullType()
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _KEYS = (sql.Integer, sql.String, sql.LargeBinary, sql.Uuid, sql.Date, sql.DateTime, sql.Numeric)
+_NUMBERS = (sql.Boolean, sql.Integer, sql.Numeric)
+_STRINGS = (sql.Uuid, sql.Date, sql.DateTime, sql.Time, sql.Enum)
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET DateStyle = 'ISO'",
@@ -80,7 +90,15 @@ class PostgresDialect(Dialect):
             return cast(cast(expression, sql.Numeric), sql.Text)
         if isinstance(kind, sql.JSON):
             return cast(expression, sql.Text)
-        return cast(func.to_json(expression), sql.Text)
+        return _to_json(expression)
+
+    def spelling(self, column: Column, field_type: FieldType) -> Spelling | None:
+        """By `to_json`; what it gives a number for is none in a field of texts."""
+        kind = column.type
+        numeric = isinstance(kind, _NUMBERS) and field_type not in TEXTUAL
+        if numeric or _is_text(kind) or isinstance(kind, _STRINGS):
+            return _to_json
+        return None
 
     def lowers(self, column: Column) -> bool:
         """Of a text."""
@@ -169,6 +187,10 @@ class PostgresDialect(Dialect):
     def computed(self, raw: Any) -> Value:
         """JSON text."""
         return None if raw is None else Json(raw)
+
+
+def _to_json(expression: Expression) -> Expression:
+    return cast(func.to_json(expression), sql.Text)
 
 
 def _is_text(kind: object) -> bool:

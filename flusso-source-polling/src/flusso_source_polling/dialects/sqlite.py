@@ -4,24 +4,37 @@ column was declared as.
 
 from __future__ import annotations
 
+import base64
 import re
+import sqlite3
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, collate, event, func, literal, type_coerce
+from sqlalchemy import Connection, Engine, case, collate, event, func, literal, null, type_coerce
 from sqlalchemy import types as sql
 from sqlalchemy.engine import URL
 
 from flusso_core.errors import ConfigError, SourceFatal
 from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
-from flusso_source_polling.dialects.base import STRUCTURED, Column, Dialect, Expression, Value
+from flusso_source_polling.dialects.base import (
+    STRUCTURED,
+    TEXTUAL,
+    Column,
+    Dialect,
+    Expression,
+    Spelling,
+    Value,
+)
 from flusso_source_polling.dialects.spelling import finite, json_value, number, timestamp
 
 _RAW = sql.NullType()
 _EXACT = Context(prec=1000)
+_OTHER_THAN_NUMBERS = TEXTUAL | STRUCTURED | {FieldType.BOOLEAN}
+# Before, they need not be there (https://sqlite.org/json1.html, 2).
+_HAS_JSON = sqlite3.sqlite_version_info >= (3, 38)
 
 
 class SqliteDialect(Dialect):
@@ -45,6 +58,7 @@ class SqliteDialect(Dialect):
             connection.isolation_level = None
             connection.execute("PRAGMA query_only = 1")
             connection.create_function("flusso_like", 3, _like, deterministic=True)
+            connection.create_function("flusso_json", 1, _json, deterministic=True)
             connection.create_aggregate("flusso_sum", 1, _Sum)
             connection.create_aggregate("flusso_avg", 1, _Mean)
 
@@ -82,6 +96,15 @@ class SqliteDialect(Dialect):
     def read(self, expression: Expression, column: Column) -> Expression:
         """The stored value itself."""
         return type_coerce(expression, _RAW)
+
+    def spelling(self, column: Column, field_type: FieldType) -> Spelling | None:
+        """Value by value, as each has a type of its own; Python spells doubles and bytes."""
+        kind = column.type
+        textual = isinstance(kind, sql.String) and field_type not in STRUCTURED
+        numeric = (
+            isinstance(kind, sql.Integer | sql.Numeric) and field_type not in _OTHER_THAN_NUMBERS
+        )
+        return _spelled if _HAS_JSON and (textual or numeric) else None
 
     def lowers(self, column: Column) -> bool:
         """SQLite knows the case of ASCII only."""
@@ -173,6 +196,23 @@ class SqliteDialect(Dialect):
         if raw is None:
             return None
         return number(raw) if isinstance(raw, float) else finite(Decimal(raw))
+
+
+def _spelled(expression: Expression) -> Expression:
+    raw = type_coerce(expression, _RAW)
+    text: Expression = case(
+        {"text": func.json_quote(raw), "integer": raw, "null": null()},
+        value=func.typeof(raw),
+        else_=func.flusso_json(raw),
+    )
+    return type_coerce(text, sql.Text)
+
+
+def _json(value: float | bytes) -> str:
+    """What SQLite has no exact JSON for, as `natural` spells it."""
+    if isinstance(value, bytes):
+        return f'"{base64.b64encode(value).decode()}"'
+    return number(value)
 
 
 def _like(value: object, pattern: object, fold: int) -> int | None:
