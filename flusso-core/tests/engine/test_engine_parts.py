@@ -305,6 +305,18 @@ def test_a_generation_that_is_not_there_never_begins_again_under_its_number() ->
     assert found.record == replace(empty, current=replace(empty.current, number=5))
 
 
+def test_a_generation_that_is_gone_serves_no_more_while_a_new_schema_is_filled() -> None:
+    """D1: made again it would be empty, and taken for right."""
+    older = replace(SEEDED, current=replace(SEEDED.current, schema_hash="older"))
+    assert plan(older, existing=there(3, schema="older")).record.serving == older.current
+    found = plan(older, existing=())
+    assert found.record.serving is None
+    assert found.record.current.number == older.current.number + 1
+    filling = replace(older, serving=replace(older.current, number=2))
+    found = plan(filling, existing=there(2, schema="older", serves=2))
+    assert found.record.serving == filling.serving
+
+
 @pytest.mark.parametrize(
     ("record", "existing", "confirmed"),
     [(SEEDED, there(3), 11), (PARTLY, there(3), 11), (SEEDED, there(), 10)],
@@ -320,7 +332,8 @@ def test_a_gap_stops_the_run_where_the_policy_says_so(
 def test_another_schema_begins_a_generation_beside_the_old_one() -> None:
     """D4: it is no gap, and what serves goes on serving."""
     old = replace(FULL, schema_hash="old")
-    found = plan(replace(SEEDED, current=old), policy=GapPolicy.STOP)
+    record = replace(SEEDED, current=old)
+    found = plan(record, existing=there(3, schema="old"), policy=GapPolicy.STOP)
     assert found.reason is None
     assert "schema has changed" in str(found.renewed)
     assert found.record.current == GenerationRecord(4, "hash", "the schema")

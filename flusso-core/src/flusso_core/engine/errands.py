@@ -27,10 +27,13 @@ class Errands:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Do it in a task; `None`: the run ends, and the next start sees to it."""
-        if self._group is None:
+        try:
+            task = None if self._group is None else self._group.create_task(work)
+        except RuntimeError:  # the run is being cancelled, and its group takes no task any more
+            task = None
+        if task is None:
             work.close()
             return None
-        task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -53,12 +56,7 @@ class Errands:
             except EngineError as error:  # it is for who asked, and no reason to end the run
                 refused.append(error)
 
-        obeying = obeyed()
-        try:
-            task = self.spawn(obeying)
-        except RuntimeError:  # the run is being cancelled, and its group takes no task any more
-            obeying.close()
-            task = None
+        task = self.spawn(obeyed())
         if task is not None:
             await asyncio.wait([task])
         if task is None or task.cancelled():

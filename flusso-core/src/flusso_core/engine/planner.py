@@ -87,7 +87,9 @@ def plan_start(
     elif _is_outdated(current, made_with):
         renewed = "the options of the sink ask for what only a new one can be given"
     if renewed is not None:
-        record = reindexed(record, mapping, existing=existing)
+        before, record = record, reindexed(record, mapping, existing=existing)
+        if current is None:  # what is gone serves nothing
+            record = replace(record, serving=before.serving)
     else:
         if current is None and _begun(record.current):
             reason = f"its generation {record.current.number} no longer exists at the destination"
