@@ -321,6 +321,58 @@ def test_what_is_refused_in_the_middle_does_not_end_the_run() -> None:
     virtual(main)
 
 
+class Losing(MemorySink):
+    """Somebody deletes generation 1 in the moment in which searches are to see it."""
+
+    losing = False
+    away = False
+
+    async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
+        while self.away:
+            await asyncio.sleep(1)
+        if self.losing and generation == 1:
+            self._destination.generations.pop((mapping.index, generation), None)
+        await super().serve_generation(mapping, generation)
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_an_older_generation_that_is_deleted_meanwhile_is_made_anew(cut_short: bool) -> None:
+    """D1: who has asked hears of it, and the run goes on; so does the start behind a kill."""
+
+    async def main() -> None:
+        database, destination = childless(), MemoryDestination()
+
+        def make_losing() -> tuple[Engine, Losing]:
+            sink = Losing(destination)
+            edges = (MemoryCapture(database), MemoryBuilder(database), {"memory": sink})
+            return Engine(*edges), sink
+
+        running, sink = make_losing()
+        task = asyncio.create_task(running.run())
+        await reindexed(running, destination)
+        sink.losing, sink.away = True, cut_short
+        if cut_short:
+            record = destination.records["parents"]
+            asking = asyncio.create_task(running.rollback("parents"))
+            while destination.records["parents"] == record:
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task, asking])
+            asking.exception()
+            running, sink = make_losing()
+            sink.losing = True
+            task = asyncio.create_task(running.run())
+        else:
+            with pytest.raises(EngineError, match="generation 1 of parents was deleted"):
+                await running.rollback("parents")
+        await until(lambda: clean(destination) and destination.serving == {"parents": 3})
+        assert destination.search("parents") == database.documents()
+        running.stop()
+        await task
+
+    virtual(main)
+
+
 def test_a_request_is_part_of_a_job() -> None:
     """D4: a job that begins with a reindex ends when that has ended."""
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from flusso_core.engine.errands import Errands
@@ -160,10 +161,11 @@ class Generations:
             record = self._records.current(target.index)
             if target.generation != record.current.number or target.generation in serving:
                 continue
-            if record.current.seeded and record.serving is None:
-                await self._shelf.serve(series)  # a rollback was cut short
-            else:
-                self._unserved.add(target)
+            self._unserved.add(target)
+            if record.current.seeded and record.serving is None:  # a rollback was cut short
+                with suppress(GenerationLost):  # found out again, by what fills it
+                    await self._shelf.serve(series)
+                    self._unserved.discard(target)
         for index in existing:
             await self._shelf.clean(self._records.current(index))
 
@@ -324,14 +326,19 @@ class Generations:
             keep: keep what searches saw until now.
 
         Raises:
-            EngineError: there is none that fits the schema; nothing has been changed.
+            EngineError: there is none that fits the schema; nothing has been changed. Or it was
+                deleted meanwhile, and the index is filled afresh.
         """
         async with self._locks[index]:
             record = await self._rolled_back(index, keep=keep)
             chosen = Target(index, record.current.number)
             live = [target for target in self._series if target.index == index]
             await self._replace(record, [target for target in live if target != chosen])
-            await self._shelf.serve(self._series[chosen])
+            try:
+                await self._shelf.serve(self._series[chosen])
+            except GenerationLost as lost:
+                self.lost(lost)
+                raise EngineError(f"{self._lane}: {lost}; it is filled afresh") from lost
             self._unserved.discard(chosen)
             await self._shelf.clean(self._records.current(index))
             self._fill_if_needed(chosen)
