@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flusso_core.engine import Engine
-from flusso_core.errors import SinkFatal
+from flusso_core.errors import GenerationLost, SinkFatal
 from flusso_core.model import FieldType, FlushReport, Generation, GenerationSize, MappedField
 from flusso_core.testing import MemoryBuilder, MemoryCapture, MemoryDatabase
 
@@ -67,6 +67,19 @@ async def test_the_alias_moves_to_the_next_generation_at_once(bench: Bench) -> N
     await sink.drop_generation(OLD)
     await sink.drop_generation(OLD)
     assert [one.number for one in await sink.generations("users")] == [2]
+
+
+async def test_a_generation_that_is_gone_does_not_serve(bench: Bench) -> None:
+    """D1: what has served goes on, and the engine is told which generation to fill afresh."""
+    sink = await bench.users()
+    await sink.serve_generation(bench.mapping, 1)
+    await sink.begin_generation(bench.mapping, 2)
+    await bench.raw.indices.delete(index=f"{bench.data[:-1]}2")
+    with pytest.raises(GenerationLost, match="was deleted") as lost:
+        await sink.serve_generation(bench.mapping, 2)
+    assert (lost.value.index, lost.value.generation) == ("users", 2)
+    there = {one.number: one.serves for one in await sink.generations("users")}
+    assert there == {1: True}
 
 
 async def test_an_alias_leaves_whatever_index_held_it(bench: Bench) -> None:

@@ -173,8 +173,10 @@ class OpenSearchSink(Sink):
 
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Refresh the index, give it the configured `refresh_interval`, move the aliases."""
-        await self._open.indexes.serve(mapping, generation)
         name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        if not await self._open.indexes.is_open(name):
+            await self._raise_for_missing((mapping.index, generation), "searches cannot see it")
+        await self._open.indexes.serve(mapping, generation)
         schema = self._names.schema(mapping.index, "")
         self._serving = {other for other in self._serving if not other.startswith(schema)}
         self._serving.add(name)
