@@ -82,6 +82,16 @@ async def test_a_generation_that_is_gone_does_not_serve(bench: Bench) -> None:
     assert there == {1: True}
 
 
+async def test_a_generation_that_is_gone_is_not_resumed(bench: Bench) -> None:
+    """D1: made again and empty, it would be taken for what it was."""
+    await bench.users()
+    other = await bench.sink()
+    await bench.raw.indices.delete(index=bench.data)
+    with pytest.raises(GenerationLost, match="was deleted"):
+        await other.resume_generation(bench.mapping, 1)
+    assert await other.generations("users") == []
+
+
 async def test_an_alias_leaves_whatever_index_held_it(bench: Bench) -> None:
     """An index of another program under the logical name serves until ours is ready."""
     old = f"{bench.prefix}users_rust"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
+from flusso_core.errors import GenerationLost
 from flusso_core.model import (
     BuiltDocument,
     Change,
@@ -424,6 +425,23 @@ class Sink(Edge):
     @abstractmethod
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Make searches see this generation, atomically. Idempotent."""
+
+    async def resume_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Have writes to a generation of an earlier run accepted from now on. Idempotent.
+
+        It is never made: an empty one would be taken for what it was. Override this where looking
+        and taking it over can be one step.
+
+        Raises:
+            GenerationLost: it is not there any more.
+        """
+        if generation not in {one.number for one in await self.generations(mapping.index)}:
+            raise GenerationLost(
+                f"generation {generation} of {mapping.index} was deleted",
+                index=mapping.index,
+                generation=generation,
+            )
+        await self.begin_generation(mapping, generation)
 
     @abstractmethod
     async def drop_generation(self, generation: Generation) -> None:

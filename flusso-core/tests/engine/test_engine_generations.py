@@ -14,6 +14,7 @@ from flusso_core.model import (
     Document,
     DocumentId,
     FlushReport,
+    Generation,
     IndexMapping,
     Key,
     KeyRange,
@@ -28,7 +29,7 @@ from flusso_core.testing import (
 )
 from flusso_core.testing.database import CHILD, ROOT
 
-from .running import filled, until, virtual
+from .running import childless, filled, until, virtual
 
 
 def make(database: MemoryDatabase, sink: MemorySink, **settings: Any) -> Engine:
@@ -413,6 +414,44 @@ def test_what_is_lost_while_it_takes_over_is_filled_afresh() -> None:
         await until(lambda: destination.search("parents") == database.documents())
         await until(lambda: destination.serving == {"parents": 3})
         await until(lambda: destination.search("parents") == database.documents())
+        running.stop()
+        await task
+
+    virtual(main)
+
+
+class Vanishing(MemorySink):
+    """Its generations are deleted between the moment in which they are listed and the next."""
+
+    vanishing = True
+
+    async def generations(self, index: str) -> Sequence[Generation]:
+        found = await super().generations(index)
+        if self.vanishing:
+            self.vanishing = False
+            self._destination.generations.clear()
+            self._destination.serving.clear()
+        return found
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_what_is_deleted_while_a_run_starts_is_filled_afresh(seeded: bool) -> None:
+    """D1: made again, and empty, it would be taken for what it was."""
+
+    async def main() -> None:
+        database, destination = childless(), MemoryDestination()
+        if seeded:
+            await make(database, MemorySink(destination)).run(once=True)
+        else:
+            running = make(database, MemorySink(destination))
+            task = asyncio.create_task(running.run())
+            await until(lambda: bool(destination.generations))
+            task.cancel()
+            await asyncio.wait([task])
+        running = make(database, Vanishing(destination))
+        task = asyncio.create_task(running.run())
+        await until(lambda: destination.serving == {"parents": 2})
+        assert destination.search("parents") == database.documents()
         running.stop()
         await task
 

@@ -39,10 +39,13 @@ class Indexes:
         """Create the generation's index unless it is there, and let this run write to it."""
         name = self._names.data(mapping.index, mapping.schema_hash, generation)
         if not await self._create(mapping, name, epoch):
-            await self._adopt(mapping, name)
-            await move_write_alias(
-                self._cluster, name, epoch, taken_over(self._cluster, self._names)
-            )
+            await self.resume(mapping, generation, epoch)
+
+    async def resume(self, mapping: IndexMapping, generation: int, epoch: int) -> None:
+        """Let this run write to the index of a generation, which exists."""
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        await self._adopt(mapping, name)
+        await move_write_alias(self._cluster, name, epoch, taken_over(self._cluster, self._names))
 
     async def serve(self, mapping: IndexMapping, generation: int) -> None:
         """Make everything in the generation searchable, then move the aliases to it at once."""

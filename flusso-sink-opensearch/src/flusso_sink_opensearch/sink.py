@@ -161,11 +161,23 @@ class OpenSearchSink(Sink):
 
     async def begin_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Create the index, or take it over from the run before."""
-        epoch = self._open.meta.epoch
-        await self._open.indexes.begin(mapping, generation, epoch)
+        await self._open.indexes.begin(mapping, generation, self._open.meta.epoch)
+        await self._write_to(mapping, generation)
+
+    async def resume_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Take the index over from the run before."""
+        where = (mapping.index, generation)
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        self._data[where] = name
+        if not await self._open.indexes.is_open(name):
+            await self._raise_for_missing(where, "nothing can be written to it")
+        await self._open.indexes.resume(mapping, generation, self._open.meta.epoch)
+        await self._write_to(mapping, generation)
+
+    async def _write_to(self, mapping: IndexMapping, generation: int) -> None:
         name = self._names.data(mapping.index, mapping.schema_hash, generation)
         where = (mapping.index, generation)
-        self._targets[where] = BulkTarget.of(write_alias(name, epoch))
+        self._targets[where] = BulkTarget.of(write_alias(name, self._open.meta.epoch))
         self._data[where] = name
         self._uuids.pop(where, None)
         if await self._open.indexes.serves(mapping.index, name):

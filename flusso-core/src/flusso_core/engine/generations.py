@@ -156,8 +156,10 @@ class Generations:
             self._records.decide(self._followed(plan.record))
         await self._records.stored()
         for target, series in self._series.items():
-            await self._shelf.begin(series)
-            serving = {one.number for one in existing[target.index] if one.serves}
+            there = existing[target.index]
+            if not await self._take(series, there):
+                continue
+            serving = {one.number for one in there if one.serves}
             record = self._records.current(target.index)
             if target.generation != record.current.number or target.generation in serving:
                 continue
@@ -168,6 +170,22 @@ class Generations:
                     self._unserved.discard(target)
         for index in existing:
             await self._shelf.clean(self._records.current(index))
+
+    async def _take(self, series: Series, existing: Collection[Generation]) -> bool:
+        """Have a generation take writes; not if it was deleted since its index was looked at."""
+        target, schema_hash = series.target, series.mapping.schema_hash
+        wanted = (target.generation, schema_hash)
+        if wanted not in {(one.number, one.schema_hash) for one in existing}:
+            await self._shelf.begin(series)
+            return True
+        try:
+            await self._shelf.resume(series)
+        except GenerationLost as lost:
+            logger.warning("%s: %s", self._lane, str(lost))
+            self._lost.add(target)
+            self._ledger.hold(target)
+            return False
+        return True
 
     def _followed(self, record: StateRecord) -> StateRecord:
         """Take the record's generations for live, as far as there are builders for them."""
@@ -197,7 +215,10 @@ class Generations:
         """Begin what the start has found to do, in tasks of that group."""
         self._errands.begin(tasks)
         for target in self._series:
-            self._fill_if_needed(target)
+            if target in self._lost:
+                self._errands.spawn(self._recover(target))
+            else:
+                self._fill_if_needed(target)
         for index, seconds in self._sweep_intervals.items():
             if index in self._schemas.mappings and index not in self._stopped:
                 self._errands.spawn(self._sweep_regularly(index, seconds))

@@ -41,6 +41,17 @@ class Shelf:
         index, number = series.target
         self._made[series.target] = Generation(index, number, series.mapping.schema_hash)
 
+    async def resume(self, series: Series) -> None:
+        """Have one of an earlier run take writes.
+
+        Raises:
+            GenerationLost: it is not there any more.
+        """
+        await self._retrier.run(
+            "resuming a generation",
+            partial(self._sink.resume_generation, series.mapping, series.target.generation),
+        )
+
     async def serve(self, series: Series) -> None:
         """Have searches see it."""
         await self._retrier.run(

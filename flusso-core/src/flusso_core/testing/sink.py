@@ -239,6 +239,13 @@ class MemorySink(Sink):
             there.made[where] = self._options
         self._begun.add(where)
 
+    async def resume_generation(self, mapping: IndexMapping, generation: int) -> None:
+        """Go on with it."""
+        self._fault("generation")
+        await self._pause()
+        self._begun.add((mapping.index, generation))
+        self._check_there(mapping.index, generation)
+
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Show it to searches."""
         self._fault("generation")
