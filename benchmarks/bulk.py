@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from opensearchpy import AsyncOpenSearch
 
+from benchmarks.servers import COMPILED, HEAP_MB
 from flusso_core.hookspecs import SinkContext
 from flusso_core.interfaces import Sink
 from flusso_core.model import Document, DocumentId, FieldType, IndexMapping, MappedField
@@ -145,7 +146,7 @@ def main() -> int:
     parser.add_argument("--format", choices=("table", "json"), default="table")
     # `make bench` hands the arguments of every script to each.
     given, _others = parser.parse_known_args()
-    with OpenSearchServer(heap_mb=1024) as server:
+    with OpenSearchServer(heap_mb=HEAP_MB, java_options=COMPILED) as server:
         found = asyncio.run(measure(server.url, given.documents, given.size, given.rounds))
     medians = {name: statistics.median(rates) for name, rates in found.items()}
     ratio = medians["sink"] / medians["by hand"]

@@ -16,6 +16,8 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 # Twice the sandbox's memory for blocks: a shop of 50,000 users is in it, as it would be in use.
 POSTGRES_SETTINGS = {"shared_buffers": "256MB", "max_wal_size": "4GB"}
 HEAP_MB = 1024
+COMPILED = ("-XX:TieredStopAtLevel=4",)
+"""Both compilers of Java, as where a node lives long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def servers(postgres: str | None, opensearch: str | None) -> Generator[Servers]:
             endpoint, postgres_pid = PostgresEndpoint.from_url(postgres), listener(postgres)
             words.append("Postgres of a given URL")
         if opensearch is None:
-            node = stack.enter_context(OpenSearchServer(heap_mb=HEAP_MB))
+            node = stack.enter_context(OpenSearchServer(heap_mb=HEAP_MB, java_options=COMPILED))
             url, opensearch_pid = node.url, node.pid
             words.append(f"OpenSearch {node.version}")
         else:
