@@ -167,7 +167,7 @@ async def run_for(
     Raises:
         EngineError: another run holds the lease of a sink and does not give it up.
     """
-    from flusso_core.engine.groups import first_leaf
+    from flusso_core.engine.groups import ungrouped
 
     done: list[T] = []
 
@@ -186,12 +186,9 @@ async def run_for(
                     "--admin-password and name its address by --private-address"
                 )
 
-    try:
+    with ungrouped():
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch())
             await engine.run(request=request)
             watching.cancel()
-    except ExceptionGroup as group:
-        error = first_leaf(group)
-        raise error from error.__cause__
     return done[0] if done else None

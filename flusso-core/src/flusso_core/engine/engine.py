@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
-from flusso_core.engine.groups import first_leaf
+from flusso_core.engine.groups import ungrouped
 from flusso_core.engine.keeper import CLOSING_SECONDS, Keeper
 from flusso_core.engine.lane import Lane, LaneSettings
 from flusso_core.engine.racing import unless
@@ -157,14 +157,12 @@ class Engine:
         """
         self._observer.phase(Phase.STARTING)
         try:
-            async with AsyncExitStack() as stack:
-                if await unless(self._stop, self._start(stack)):
-                    await self._run(once=once, backfill_only=backfill_only, request=request)
-                    if once or backfill_only:
-                        self._require_all()
-        except ExceptionGroup as group:
-            error = first_leaf(group)
-            raise error from error.__cause__
+            with ungrouped():
+                async with AsyncExitStack() as stack:
+                    if await unless(self._stop, self._start(stack)):
+                        await self._run(once=once, backfill_only=backfill_only, request=request)
+                        if once or backfill_only:
+                            self._require_all()
         finally:
             self._observer.phase(Phase.STOPPED)
 
@@ -245,13 +243,10 @@ class Engine:
                 has landed by then is right; ask again for all of them.
         """
         lanes = self._lanes_with(index)
-        try:
+        with ungrouped():
             async with asyncio.TaskGroup() as tasks:
                 for lane in lanes:
                     tasks.create_task(lane.rebuild(index, documents))
-        except ExceptionGroup as group:
-            error = first_leaf(group)
-            raise error from error.__cause__
         self._require_served(index)
 
     def _lanes_with(self, index: str) -> Sequence[Lane]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
@@ -13,3 +15,13 @@ def first_leaf(group: ExceptionGroup[ErrorT]) -> ErrorT:
     if isinstance(first, ExceptionGroup):
         return first_leaf(cast("ExceptionGroup[ErrorT]", first))
     return first
+
+
+@contextmanager
+def ungrouped() -> Generator[None]:
+    """Raise what went wrong first by itself, and not in the group that a task group makes."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        error = first_leaf(group)
+        raise error from error.__cause__

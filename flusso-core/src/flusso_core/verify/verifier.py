@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from flusso_core.engine.groups import first_leaf
+from flusso_core.engine.groups import ungrouped
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.transforms import Transforms
 from flusso_core.interfaces import ChangeCapture, DocumentBuilder, DocumentTransform, Sink
@@ -181,14 +181,11 @@ class _Comparison:
                     await suspects.add(await self._differing(page, draw))
                     progressed(report.expected, estimate)
 
-        try:
+        with ungrouped():
             async with asyncio.TaskGroup() as tasks:
                 listing = tasks.create_task(retrier.run("comparing ids", self._compare_ids))
                 for _ in range(readers):
                     tasks.create_task(read())
-        except ExceptionGroup as group:
-            error = first_leaf(group)
-            raise error from error.__cause__
         await suspects.judge()
         report.include(listing.result())
 
