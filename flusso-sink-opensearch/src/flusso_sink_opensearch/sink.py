@@ -166,11 +166,7 @@ class OpenSearchSink(Sink):
 
     async def resume_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Take the index over from the run before."""
-        where = (mapping.index, generation)
-        name = self._names.data(mapping.index, mapping.schema_hash, generation)
-        self._data[where] = name
-        if not await self._open.indexes.is_open(name):
-            await self._raise_for_missing(where, "nothing can be written to it")
+        await self._require_open(mapping, generation, "nothing can be written to it")
         await self._open.indexes.resume(mapping, generation, self._open.meta.epoch)
         await self._write_to(mapping, generation)
 
@@ -185,9 +181,7 @@ class OpenSearchSink(Sink):
 
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         """Refresh the index, give it the configured `refresh_interval`, move the aliases."""
-        name = self._names.data(mapping.index, mapping.schema_hash, generation)
-        if not await self._open.indexes.is_open(name):
-            await self._raise_for_missing((mapping.index, generation), "searches cannot see it")
+        name = await self._require_open(mapping, generation, "searches cannot see it")
         await self._open.indexes.serve(mapping, generation)
         schema = self._names.schema(mapping.index, "")
         self._serving = {other for other in self._serving if not other.startswith(schema)}
@@ -211,9 +205,7 @@ class OpenSearchSink(Sink):
         Raises:
             GenerationLost: its index was deleted or closed.
         """
-        name = self._names.data(mapping.index, mapping.schema_hash, generation)
-        if not await self._open.indexes.is_open(name):
-            self._raise_lost((mapping.index, generation), name, "there are no documents to list")
+        name = await self._require_open(mapping, generation, "there are no documents to list")
         async with aclosing(self._open.indexes.ids(name)) as found:
             async for ids in found:
                 yield ids
@@ -350,6 +342,13 @@ class OpenSearchSink(Sink):
             _log.info(
                 "%d of %d documents are tried again: %s", len(outcome.throttled), count, reason
             )
+
+    async def _require_open(self, mapping: IndexMapping, generation: int, reason: str) -> str:
+        """The name of a generation's index, if it is there and open."""
+        name = self._names.data(mapping.index, mapping.schema_hash, generation)
+        if not await self._open.indexes.is_open(name):
+            self._raise_lost((mapping.index, generation), name, reason)
+        return name
 
     async def _raise_for_missing(self, where: GenerationKey, reason: str) -> NoReturn:
         """Raise for a generation whose index or alias is not there, or is closed."""
