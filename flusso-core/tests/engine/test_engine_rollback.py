@@ -322,21 +322,31 @@ def test_what_is_refused_in_the_middle_does_not_end_the_run() -> None:
 
 
 class Losing(MemorySink):
-    """Somebody deletes generation 1 in the moment in which searches are to see it."""
+    """Somebody deletes generation 1 in the moment in which it is to take writes or to serve."""
 
-    losing = False
+    losing = ""
     away = False
+
+    async def resume_generation(self, mapping: IndexMapping, generation: int) -> None:
+        self._lose("resume", mapping, generation)
+        await super().resume_generation(mapping, generation)
 
     async def serve_generation(self, mapping: IndexMapping, generation: int) -> None:
         while self.away:
             await asyncio.sleep(1)
-        if self.losing and generation == 1:
-            self._destination.generations.pop((mapping.index, generation), None)
+        self._lose("serve", mapping, generation)
         await super().serve_generation(mapping, generation)
 
+    def _lose(self, request: str, mapping: IndexMapping, generation: int) -> None:
+        if self.losing == request and generation == 1:
+            self._destination.generations.pop((mapping.index, generation), None)
 
+
+@pytest.mark.parametrize("losing", ["resume", "serve"])
 @pytest.mark.parametrize("cut_short", [False, True])
-def test_an_older_generation_that_is_deleted_meanwhile_is_made_anew(cut_short: bool) -> None:
+def test_an_older_generation_that_is_deleted_meanwhile_is_made_anew(
+    cut_short: bool, losing: str
+) -> None:
     """D1: who has asked hears of it, and the run goes on; so does the start behind a kill."""
 
     async def main() -> None:
@@ -350,7 +360,8 @@ def test_an_older_generation_that_is_deleted_meanwhile_is_made_anew(cut_short: b
         running, sink = make_losing()
         task = asyncio.create_task(running.run())
         await reindexed(running, destination)
-        sink.losing, sink.away = True, cut_short
+        # Before the kill it is there, or nothing would be cut short.
+        sink.losing, sink.away = "" if cut_short else losing, cut_short
         if cut_short:
             record = destination.records["parents"]
             asking = asyncio.create_task(running.rollback("parents"))
@@ -360,13 +371,14 @@ def test_an_older_generation_that_is_deleted_meanwhile_is_made_anew(cut_short: b
             await asyncio.wait([task, asking])
             asking.exception()
             running, sink = make_losing()
-            sink.losing = True
+            sink.losing = losing
             task = asyncio.create_task(running.run())
         else:
             with pytest.raises(EngineError, match="generation 1 of parents was deleted"):
                 await running.rollback("parents")
         await until(lambda: clean(destination) and destination.serving == {"parents": 3})
         assert destination.search("parents") == database.documents()
+        assert database.confirmed == database.head
         running.stop()
         await task
 

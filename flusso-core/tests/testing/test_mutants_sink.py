@@ -164,6 +164,17 @@ class BeginsByEmptying(MemorySink):
         self._destination.generations[mapping.index, generation] = {}
 
 
+class MakesWhatItResumes(MemorySink):
+    async def resume_generation(self, mapping: IndexMapping, generation: int) -> None:
+        await self.begin_generation(mapping, generation)
+
+
+class ResumesByEmptying(MemorySink):
+    async def resume_generation(self, mapping: IndexMapping, generation: int) -> None:
+        await super().resume_generation(mapping, generation)
+        self._destination.generations[mapping.index, generation].clear()
+
+
 class ServesAtOnce(MemorySink):
     """What is begun is seen before it is filled."""
 
@@ -498,6 +509,7 @@ MUTANTS = {
             "test_documents_are_read_back_as_they_are",
             "test_every_document_is_told_by_its_id",
             "test_ids_with_a_document_are_told_from_others",
+            "test_what_is_resumed_goes_on_and_what_is_gone_is_not_made",
             *EVERY_READ_BACK,
         ),
         mutant(
@@ -539,6 +551,16 @@ MUTANTS = {
             "drops all generations of an index",
             "test_a_dropped_generation_is_gone",
             "test_an_onlooker_counts_and_drops",
+        ),
+        mutant(
+            MakesWhatItResumes,
+            "makes a generation that it is to go on with",
+            "test_what_is_resumed_goes_on_and_what_is_gone_is_not_made",
+        ),
+        mutant(
+            ResumesByEmptying,
+            "begins a generation again that it is to go on with",
+            "test_what_is_resumed_goes_on_and_what_is_gone_is_not_made",
         ),
         mutant(
             DropsWhatServes,

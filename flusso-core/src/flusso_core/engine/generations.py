@@ -157,7 +157,12 @@ class Generations:
         await self._records.stored()
         for target, series in self._series.items():
             there = existing[target.index]
-            if not await self._take(series, there):
+            known = (target.generation, series.mapping.schema_hash)
+            is_there = known in {(one.number, one.schema_hash) for one in there}
+            try:
+                await self._shelf.take(series, is_there=is_there)
+            except GenerationLost as lost:  # since its index was looked at
+                self.lost(lost)
                 continue
             serving = {one.number for one in there if one.serves}
             record = self._records.current(target.index)
@@ -170,22 +175,6 @@ class Generations:
                     self._unserved.discard(target)
         for index in existing:
             await self._shelf.clean(self._records.current(index))
-
-    async def _take(self, series: Series, existing: Collection[Generation]) -> bool:
-        """Have a generation take writes; not if it was deleted since its index was looked at."""
-        target, schema_hash = series.target, series.mapping.schema_hash
-        wanted = (target.generation, schema_hash)
-        if wanted not in {(one.number, one.schema_hash) for one in existing}:
-            await self._shelf.begin(series)
-            return True
-        try:
-            await self._shelf.resume(series)
-        except GenerationLost as lost:
-            logger.warning("%s: %s", self._lane, str(lost))
-            self._lost.add(target)
-            self._ledger.hold(target)
-            return False
-        return True
 
     def _followed(self, record: StateRecord) -> StateRecord:
         """Take the record's generations for live, as far as there are builders for them."""
@@ -535,8 +524,15 @@ class Generations:
         await self._records.stored()
         series = self._schemas.of(record.index, record.current)
         assert series is not None, "it has the schema that the index has now"  # noqa: S101
-        await self._shelf.begin(series)
+        lost = None
+        try:
+            # One that has been filled was kept, and nothing makes it again.
+            await self._shelf.take(series, is_there=record.current.seeded)
+        except GenerationLost as gone_meanwhile:
+            lost = gone_meanwhile
         self._series[series.target] = series
+        if lost is not None:
+            self.lost(lost)
         self._unserved.add(series.target)
         self._all_filled.clear()
         for target in gone:

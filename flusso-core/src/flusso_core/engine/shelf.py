@@ -32,25 +32,24 @@ class Shelf:
             "listing generations", partial(self._sink.generations, index)
         )
 
-    async def begin(self, series: Series) -> None:
-        """Make it, unless it is there, and have it take writes."""
-        await self._retrier.run(
-            "beginning a generation",
-            partial(self._sink.begin_generation, series.mapping, series.target.generation),
-        )
-        index, number = series.target
-        self._made[series.target] = Generation(index, number, series.mapping.schema_hash)
-
-    async def resume(self, series: Series) -> None:
-        """Have one of an earlier run take writes.
+    async def take(self, series: Series, *, is_there: bool) -> None:
+        """Have it take writes: one that is there is gone on with, any other one is made.
 
         Raises:
-            GenerationLost: it is not there any more.
+            GenerationLost: it was there, and is not any more.
         """
+        index, number = series.target
+        if is_there:
+            await self._retrier.run(
+                "resuming a generation",
+                partial(self._sink.resume_generation, series.mapping, number),
+            )
+            return
         await self._retrier.run(
-            "resuming a generation",
-            partial(self._sink.resume_generation, series.mapping, series.target.generation),
+            "beginning a generation",
+            partial(self._sink.begin_generation, series.mapping, number),
         )
+        self._made[series.target] = Generation(index, number, series.mapping.schema_hash)
 
     async def serve(self, series: Series) -> None:
         """Have searches see it."""

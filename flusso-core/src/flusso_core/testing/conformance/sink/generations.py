@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from flusso_core.errors import SinkError, SinkFatal
+from flusso_core.errors import GenerationLost, SinkError, SinkFatal
 from flusso_core.model import Generation, GenerationSize
 from flusso_core.testing.conformance.promise import Promise
 from flusso_core.testing.conformance.samples import (
@@ -42,6 +42,11 @@ SIZED = Promise(
     GUIDE,
 )
 IDS = Promise("`document_ids` tells the `_id` of every document of a generation", GUIDE)
+RESUMED = Promise(
+    "`resume_generation` has writes to a generation of an earlier run accepted, keeps what is "
+    "there, and makes none",
+    GUIDE,
+)
 INDEXES = Promise("what happens to one index does not touch another", GUIDE)
 
 SECOND = GENERATION + 1
@@ -97,6 +102,31 @@ class GenerationChecks(SinkChecks):
             async with writing(bench):
                 found = await bench.stored(SAMPLE, GENERATION)
             REPEATED.same(found, content([document]), "after the next run has begun it")
+
+    async def test_what_is_resumed_goes_on_and_what_is_gone_is_not_made(
+        self, bench: SinkBench
+    ) -> None:
+        """Made again, and empty, it would be taken for what it was."""
+        old, new = (upsert(key, 1, {"name": "a"}) for key in "12")
+        async with writing(bench) as sink:
+            if not sink.capabilities.records:
+                return
+            await sink.flush([old], caught_up=False)
+        async with bench.sink() as sink:
+            await sink.acquire("the next run")
+            for _ in range(2):
+                await sink.resume_generation(SAMPLE, GENERATION)
+            await RESUMED.within(sink.flush([new], caught_up=False), "a flush to what was resumed")
+            found = await bench.stored(SAMPLE, GENERATION)
+            RESUMED.same(found, content([old, new]), "after it was resumed and written to")
+            await RESUMED.failure(
+                GenerationLost,
+                sink.resume_generation(SAMPLE, SECOND),
+                "`resume_generation` of one that is not there",
+            )
+            numbers = [one.number for one in await sink.generations(SAMPLE.index)]
+            RESUMED.same(numbers, [GENERATION], "the generations behind it")
+            await sink.release()
 
     async def test_a_new_generation_is_empty_and_apart(self, bench: SinkBench) -> None:
         """The old one serves, unchanged, until the new one is served."""
