@@ -29,7 +29,7 @@ class LazyCommand:
 COMMANDS: Mapping[str, LazyCommand] = {
     "build": LazyCommand("flusso_core.cli.build", "Compile config and schemas into one lock file."),
     "check": LazyCommand("flusso_core.cli.check", "Check files, plugins, source and sinks."),
-    "indexes": LazyCommand("flusso_core.cli.list_indexes", "List the generations of each index."),
+    "indexes": LazyCommand("flusso_core.cli.indexes", "List the generations of each index."),
     "init": LazyCommand("flusso_core.cli.init", "Write a first deployment from a database."),
     "mapping": LazyCommand(
         "flusso_core.cli.mapping",

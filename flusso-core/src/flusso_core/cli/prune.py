@@ -12,7 +12,7 @@ import click
 from flusso_core.cli.console import print_json, print_table
 from flusso_core.cli.deployment import DeploymentArguments, deployment_options
 from flusso_core.cli.exits import ExitCode
-from flusso_core.cli.indexes import optional_index_argument, unknown_index
+from flusso_core.cli.named_index import optional_index_argument, unknown_index
 from flusso_core.cli.options import format_option, option, session_of, verbosity
 from flusso_core.cli.sinks import planned_sinks, sink_option
 

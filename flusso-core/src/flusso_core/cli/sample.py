@@ -12,7 +12,7 @@ import click
 from flusso_core.cli.console import FORMAT_VERSION, print_line
 from flusso_core.cli.deployment import DeploymentArguments, deployment_options, overrides_of
 from flusso_core.cli.exits import ExitCode
-from flusso_core.cli.indexes import index_argument, only
+from flusso_core.cli.named_index import index_argument, only
 from flusso_core.cli.options import format_option, option, session_of, verbosity
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import click
 from flusso_core.cli.console import print_json, print_line, print_table, stderr
 from flusso_core.cli.deployment import deployment_options
 from flusso_core.cli.exits import ExitCode
-from flusso_core.cli.indexes import index_argument, only
+from flusso_core.cli.named_index import index_argument, only
 from flusso_core.cli.options import format_option, option, session_of, verbosity
 from flusso_core.cli.running import RunningArguments, operate, running_options
 from flusso_core.cli.sinks import planned_sinks, sink_option
