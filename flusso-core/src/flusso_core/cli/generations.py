@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from flusso_core.cli.console import print_json, print_line
 from flusso_core.cli.deployment import deployment_options, overrides_of
 from flusso_core.cli.exits import ExitCode
+from flusso_core.cli.named_index import index_argument
 from flusso_core.cli.options import format_option, option, session_of, verbosity
 from flusso_core.cli.running import RunningArguments, operate, running_options
 from flusso_core.errors import EngineError
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
     from flusso_core.observe import Observer
     from flusso_core.server import IndexAtSink, Operations
 
-CommandT = TypeVar("CommandT", bound=Callable[..., object])
-
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
-JSON = "\b\nJSON: {version: 1, index, done, sinks: {NAME: {generation, serving, kept, clean}}}"
+_JSON = "\b\nJSON: {version: 1, index, done, sinks: {NAME: {generation, serving, kept, clean}}}"
 
 
 class GenerationArguments(RunningArguments):
@@ -38,8 +37,8 @@ class GenerationArguments(RunningArguments):
     output: str
 
 
-def generation_options(decorated: CommandT) -> CommandT:
-    """Give a command the flags of `GenerationArguments`."""
+def generation_command(decorated: Callable[..., ExitCode]) -> click.Command:
+    """Make a command with the flags of `GenerationArguments`."""
     wait = option(
         "--wait/--no-wait",
         default=True,
@@ -47,7 +46,7 @@ def generation_options(decorated: CommandT) -> CommandT:
         help="Return when the index has every document, or when the run has noted it down.",
     )
     shared = deployment_options(running_options(wait(format_option(verbosity(decorated)))))
-    return click.argument("index", metavar="INDEX")(shared)
+    return click.command(epilog=_JSON)(index_argument(shared))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,9 @@ import click
 
 from flusso_core.cli.exits import ExitCode
 from flusso_core.cli.generations import (
-    JSON,
     GenerationArguments,
     change_generation,
-    generation_options,
+    generation_command,
 )
 from flusso_core.cli.options import option
 
@@ -28,8 +27,7 @@ class ReindexArguments(GenerationArguments):
     keep_old: bool
 
 
-@click.command(epilog=JSON)
-@generation_options
+@generation_command
 @option("--keep-old", is_flag=True, help="Keep what serves until then, for flusso rollback.")
 @click.pass_context
 def command(context: click.Context, **given: Unpack[ReindexArguments]) -> ExitCode:

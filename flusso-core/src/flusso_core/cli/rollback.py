@@ -8,10 +8,9 @@ import click
 
 from flusso_core.cli.exits import ExitCode
 from flusso_core.cli.generations import (
-    JSON,
     GenerationArguments,
     change_generation,
-    generation_options,
+    generation_command,
 )
 from flusso_core.cli.options import option
 
@@ -25,8 +24,7 @@ class RollbackArguments(GenerationArguments):
     drop_current: bool
 
 
-@click.command(epilog=JSON)
-@generation_options
+@generation_command
 @option("--drop-current", is_flag=True, help="Drop what served until then, instead of keeping it.")
 @click.pass_context
 def command(context: click.Context, **given: Unpack[RollbackArguments]) -> ExitCode:
