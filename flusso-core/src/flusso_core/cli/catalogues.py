@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flusso_core.cli.options import option
 from flusso_core.errors import PluginError
-from flusso_core.hookspecs import SourceContext
 
 if TYPE_CHECKING:
     from flusso_core.catalogue import CatalogueTable
     from flusso_core.hookspecs import BuilderPlugin
+
+connection_variable_option = option(
+    "--connection-variable",
+    metavar="NAME",
+    default="DATABASE_URL",
+    show_default=True,
+    help="The environment variable that holds the database's URL; its name is written, not it.",
+)
 
 
 async def read_catalogue(builder: BuilderPlugin, variable: str) -> Sequence[CatalogueTable]:
@@ -21,6 +29,8 @@ async def read_catalogue(builder: BuilderPlugin, variable: str) -> Sequence[Cata
         ConfigError: the variable is not set.
         SourceError: the database cannot be read.
     """
+    from flusso_core.hookspecs import SourceContext
+
     if builder.introspect is None:
         raise PluginError(f"the builder {builder.name!r} cannot read a catalogue")
     options = builder.options.model_validate({"connection_url": {"env": variable}})

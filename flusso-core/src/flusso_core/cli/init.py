@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
+from flusso_core.cli.catalogues import connection_variable_option, read_catalogue
 from flusso_core.cli.deployment import config_option
 from flusso_core.cli.options import option, session_of, verbosity
 from flusso_core.cli.writing import refuse_existing, write_new
@@ -69,13 +70,7 @@ class InitArguments(TypedDict):
     show_default=True,
     help="An installed source that can be read for this.",
 )
-@option(
-    "--connection-variable",
-    metavar="NAME",
-    default="DATABASE_URL",
-    show_default=True,
-    help="The environment variable that holds the database's URL; its name is written, not it.",
-)
+@connection_variable_option
 @option(
     "--sink-type",
     metavar="TYPE",
@@ -92,7 +87,6 @@ def command(context: click.Context, **given: Unpack[InitArguments]) -> None:
     keys lead to, and what points at it, is folded in, one step far. The configuration and a schema
     file beside it are commented, and pass `flusso check`. Nothing is ever overwritten.
     """
-    from flusso_core.cli.catalogues import read_catalogue
     from flusso_core.cli.console import stderr
     from flusso_core.drafting import draft_schema, schema_text
     from flusso_core.observe.logging import configure_logging

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
+from flusso_core.cli.catalogues import connection_variable_option, read_catalogue
 from flusso_core.cli.console import print_json, print_table
 from flusso_core.cli.options import format_option, option, session_of, verbosity
 from flusso_core.cli.writing import refuse_existing, write_new
@@ -47,13 +48,7 @@ def command() -> None:
     help="Where to write; it is made where it is missing.",
 )
 @option("--offline", is_flag=True, help="Do not read the database; guess types and keys.")
-@option(
-    "--connection-variable",
-    metavar="NAME",
-    default="DATABASE_URL",
-    show_default=True,
-    help="The environment variable that holds the database's URL; its name is written, not it.",
-)
+@connection_variable_option
 @format_option
 @verbosity
 @click.pass_context
@@ -96,7 +91,6 @@ def pgsync(context: click.Context, **given: Unpack[PgsyncArguments]) -> None:
 
 
 async def _tables(variable: str) -> Mapping[TableName, CatalogueTable]:
-    from flusso_core.cli.catalogues import read_catalogue
     from flusso_core.plugins import load_builder
 
     tables = await read_catalogue(load_builder("postgres"), variable)
