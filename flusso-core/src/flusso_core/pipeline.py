@@ -31,7 +31,13 @@ from flusso_core.hookspecs import (
     SinkPlugin,
     SourceContext,
 )
-from flusso_core.interfaces import ChangeCapture, DocumentBuilder, Queue, Sink
+from flusso_core.interfaces import (
+    ChangeCapture,
+    DocumentBuilder,
+    DocumentTransform,
+    Queue,
+    Sink,
+)
 from flusso_core.model import IndexMapping, JsonValue
 from flusso_core.observe.guarded import GuardedObserver
 from flusso_core.observe.observer import FanOut, NoopObserver, Observer
@@ -46,8 +52,6 @@ from flusso_core.plugins import (
 
 if TYPE_CHECKING:
     from flusso_core.engine import Engine
-    from flusso_core.engine.retry import Retrier
-    from flusso_core.verify import Sample, Verifier
 
 WORKERS = 2
 """Readers of a backfill, and of live changes, where the source has no such option."""
@@ -191,52 +195,23 @@ class Plan:
             },
             transforms=hooks.transforms,
             observer=_observers(observer or NoopObserver(), hooks),
-            backfill_workers=self._workers("backfill_workers"),
+            backfill_workers=self.backfill_workers,
             build_workers=self._workers("build_workers"),
             skip_backfill=self.skip_backfill,
         )
 
-    def make_verifier(
-        self,
-        capture: ChangeCapture,
-        builder: DocumentBuilder,
-        sink: Sink,
-        index: str,
-        *,
-        name: str,
-        retrier: Retrier,
-        patience: float,
-        sample: Sample | None = None,
-    ) -> Verifier:
-        """What compares an index of the sink of that name with the source, over open edges.
-
-        Args:
-            capture: knows where the source's stream ends.
-            builder: reads the source.
-            sink: the destination.
-            index: the logical name.
-            name: of the sink.
-            retrier: how failures that pass are tried again.
-            patience: seconds for which the index may get no further.
-            sample: of how many documents the content is compared; `None`: of all.
+    def transforms(self) -> Mapping[str, Sequence[DocumentTransform]]:
+        """What changes the documents of an index before they are written, by index.
 
         Raises:
             PluginError: a user hook cannot be used.
         """
-        from flusso_core.verify import Verifier
+        return _hooks(self.deployment).transforms
 
-        return Verifier(
-            capture,
-            builder,
-            sink,
-            index,
-            name=name,
-            retrier=retrier,
-            transforms=_hooks(self.deployment).transforms,
-            readers=self._workers("backfill_workers"),
-            patience=patience,
-            sample=sample,
-        )
+    @property
+    def backfill_workers(self) -> int:
+        """How many readers of all rows the source is for."""
+        return self._workers("backfill_workers")
 
     def _sink_context(self, name: str) -> SinkContext[BaseModel]:
         settings = {

@@ -67,7 +67,7 @@ def command(context: click.Context, **given: Unpack[SampleArguments]) -> ExitCod
     configure_logging(console, session_of(context).verbosity)
     planned = plan(only(read(given), given["index"]), overrides_of(given))
     documents = asyncio.run(_documents(planned, given["keys"], given["rows"]))
-    documents = _transformed(given["index"], documents)
+    documents = _transformed(planned, given["index"], documents)
     if given["output"] == "json":
         _print_json(given["index"], documents)
     else:
@@ -130,7 +130,9 @@ async def _key_width(builder: DocumentBuilder, index: str) -> int:
     return len(keys[0]) if keys else 0
 
 
-def _transformed(index: str, documents: Sequence[BuiltDocument]) -> list[BuiltDocument]:
+def _transformed(
+    planned: Plan, index: str, documents: Sequence[BuiltDocument]
+) -> list[BuiltDocument]:
     """What the user's hooks make of the documents, as a run would write them.
 
     Raises:
@@ -140,14 +142,11 @@ def _transformed(index: str, documents: Sequence[BuiltDocument]) -> list[BuiltDo
     from flusso_core.engine.transforms import Transforms
     from flusso_core.errors import DocumentRejected
     from flusso_core.model import BuiltDocument, Document, DocumentId
-    from flusso_core.plugins import load_hooks
 
-    hooks = load_hooks([index])
-    for failure in hooks.failures:
-        raise failure
-    if not documents or not hooks.transforms:
+    transforms = planned.transforms()
+    if not documents or not transforms:
         return list(documents)
-    ready, failed = Transforms(hooks.transforms).apply(
+    ready, failed = Transforms(transforms).apply(
         [Document(DocumentId(index, 1, key), body, 0) for key, body in documents]
     )
     for rejection in failed:

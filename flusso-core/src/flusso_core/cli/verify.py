@@ -30,6 +30,7 @@ from flusso_core.verify import (
     Report,
     Sample,
     Verdict,
+    Verifier,
     require_capable,
 )
 
@@ -206,13 +207,15 @@ async def _verify_sink(
     quiet = not logger.isEnabledFor(logging.INFO)
     progress = NoopObserver() if quiet else progress_observer(stderr(), doing="comparing")
     async with planned.make_sink(name) as sink:
-        verifier = planned.make_verifier(
+        verifier = Verifier(
             capture,
             builder,
             sink,
             index,
             name=name,
             retrier=Retrier(LoggingObserver()),
+            transforms=planned.transforms(),
+            readers=planned.backfill_workers,
             patience=given["patience"],
             sample=None if sample is None else replace(sample, seed=given["seed"]),
         )
