@@ -13,7 +13,8 @@ from __future__ import annotations
 from flusso_source_postgres.catalogue import Column
 from flusso_source_postgres.sql.text import identifier
 
-_CAST_IS_OUTPUT = frozenset(
+# Types of which two values that are equal are always spelled alike, as a cast to text spells them.
+_PLAIN = frozenset(
     {
         "smallint",
         "integer",
@@ -26,30 +27,14 @@ _CAST_IS_OUTPUT = frozenset(
         "time without time zone",
         "text",
         "character varying",
-        "numeric",
         "bytea",
     }
 )
+_CAST_IS_OUTPUT = _PLAIN | {"numeric"}
 
-# Types of which two values that are equal are always spelled alike. `numeric` is not one of them
-# (1.0 = 1.00), nor are `citext`, `char(n)` and floats (0 = -0). `timetz` and `interval` neither.
-_EQUAL_IS_SAME = frozenset(
-    {
-        "smallint",
-        "integer",
-        "bigint",
-        "oid",
-        "uuid",
-        "date",
-        "timestamp without time zone",
-        "timestamp with time zone",
-        "time without time zone",
-        "text",
-        "character varying",
-        "bytea",
-        "boolean",
-    }
-)
+# `numeric` is not one of them (1.0 = 1.00), nor are `citext`, `char(n)` and floats (0 = -0).
+# `timetz` and `interval` neither.
+_EQUAL_IS_SAME = _PLAIN | {"boolean"}
 
 _UNBOUNDED = {"character": "pg_catalog.bpchar", "bit": 'pg_catalog."bit"'}
 
