@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg.errors import ObjectInUse
 from psycopg.sql import SQL, Identifier
 
 from benchmarks.searches import wait_until
+from benchmarks.watching import Watch
 from benchmarks.worlds import Happening, World
 from flusso_sandbox import PostgresEndpoint
 
@@ -109,15 +109,14 @@ class Database:
         return row[0]
 
 
-class WalWatch:
+class WalWatch(Watch):
     """A context manager that keeps the most WAL that the database's slots hold back."""
 
     def __init__(self, url: str) -> None:
+        super().__init__("WAL watch", _WAL_EVERY)
         self._connection = psycopg.connect(url, autocommit=True)
         self._most = 0
         self._lock = threading.Lock()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="WAL watch", daemon=True)
 
     def take(self) -> int:
         """The most since this was last asked, in bytes."""
@@ -126,23 +125,9 @@ class WalWatch:
             most, self._most = self._most, 0
             return most
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ending.set()
-        self._thread.join()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self._connection.close()
-
-    def _run(self) -> None:
-        while not self._ending.wait(_WAL_EVERY):
-            self._look()
 
     def _look(self) -> None:
         with self._lock:

@@ -50,7 +50,7 @@ class Session:
 
     def fill(self) -> Round:
         """Wait until it has filled the empty indexes."""
-        self._note("filling")
+        self.note("filling")
         before = Cpu(0.0, *self._servers_cpu())
         found = self.searches.documents
         self._wait(lambda: found() == self._world.documents, "the indexes are filled", every=0.02)
@@ -82,7 +82,7 @@ class Session:
 
         Returns the round, without its floor, and how many rows were changed.
         """
-        self._note(happening.name)
+        self.note(happening.name)
         mark = self._database.next_mark()
         writes = self.searches.writes()
         self._wal.take()
@@ -110,7 +110,7 @@ class Session:
     def idle(self, seconds: float) -> Idle:
         """Watch it while nothing happens."""
         self._settled_writes()
-        self._note("idle")
+        self.note("idle")
         connections = self._database.connections()
         before, began = self._cpu().program, time.monotonic()
         time.sleep(seconds)
@@ -125,7 +125,7 @@ class Session:
 
     def note(self, what: str) -> None:
         """Remember in the curve of its memory that something begins."""
-        self._note(what)
+        self._marks.append((time.monotonic() - self._running.began, what))
 
     def curve(self) -> Curve:
         """Its memory so far."""
@@ -136,9 +136,6 @@ class Session:
             points=self._memory.points,
             marks=tuple(self._marks),
         )
-
-    def _note(self, what: str) -> None:
-        self._marks.append((time.monotonic() - self._running.began, what))
 
     def _wait(self, condition: Callable[[], bool], what: str, *, every: float = 0.01) -> None:
         self._running.wait_until(condition, what, every=every)

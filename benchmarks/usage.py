@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psutil
+
+from benchmarks.watching import Watch
 
 _EVERY = 0.1
 """Seconds between two looks at a program's memory."""
@@ -73,7 +73,7 @@ class MemoryPoint:
     bytes: int
 
 
-class MemoryWatch:
+class MemoryWatch(Watch):
     """A context manager that writes down a process's memory until the end.
 
     Args:
@@ -81,12 +81,11 @@ class MemoryWatch:
     """
 
     def __init__(self, pid: int) -> None:
+        super().__init__("memory watch", _EVERY)
         self._pid = pid
         self._began = time.monotonic()
         self._points: list[MemoryPoint] = []
         self._highest = 0
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="memory watch", daemon=True)
 
     @property
     def points(self) -> tuple[MemoryPoint, ...]:
@@ -104,21 +103,7 @@ class MemoryWatch:
 
     def __enter__(self) -> Self:
         self._look()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ending.wait(_EVERY):
-            self._look()
+        return super().__enter__()
 
     def _look(self) -> None:
         try:
