@@ -1,11 +1,13 @@
-"""What the tests of a whole engine share: rows to begin with, and virtual time to wait in."""
+"""What the tests of a whole engine share: rows to begin with, a run, virtual time to wait in."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
+from flusso_core.engine import Engine
 from flusso_core.testing import MemoryDatabase, run_in_virtual_time
 
 
@@ -26,6 +28,15 @@ def childless(parents: int = 20) -> MemoryDatabase:
     for number in range(parents):
         database.commit(database.put_parent(f"p{number:03}", f"name {number}"))
     return database
+
+
+@asynccontextmanager
+async def live(engine: Engine) -> AsyncGenerator[None, None]:
+    """Run it during the block, and at its end stop it and see that it ends well."""
+    task = asyncio.create_task(engine.run())
+    yield
+    engine.stop()
+    await task
 
 
 async def until(condition: Callable[[], bool], seconds: float = 600.0) -> None:

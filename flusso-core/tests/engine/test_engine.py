@@ -23,7 +23,7 @@ from flusso_core.testing import (
 from flusso_core.testing.database import CHILD, ROOT
 from flusso_core.testing.sink import unavailable
 
-from .running import filled
+from .running import filled, live
 
 FAST = RetryPolicy(initial=0.001, maximum=0.01)
 
@@ -127,17 +127,15 @@ async def test_a_hidden_commit_is_not_built_before_it_is_visible() -> None:
     database, destination = filled(), MemoryDestination()
     await sync(database, destination)
     running = engine(database, MemorySink(destination))
-    task = asyncio.create_task(running.run())
-    database.commit(database.put_parent("p001", "late"), hidden=True)
-    for _ in range(200):
-        await asyncio.sleep(0)
-    assert database.confirmed < database.head
-    database.reveal()
-    async with asyncio.timeout(5):
-        while b"late" not in destination.search("parents")["p001"]:
+    async with live(running):
+        database.commit(database.put_parent("p001", "late"), hidden=True)
+        for _ in range(200):
             await asyncio.sleep(0)
-    running.stop()
-    await task
+        assert database.confirmed < database.head
+        database.reveal()
+        async with asyncio.timeout(5):
+            while b"late" not in destination.search("parents")["p001"]:
+                await asyncio.sleep(0)
     assert database.confirmed == database.head
 
 
@@ -251,12 +249,10 @@ async def test_stop_drains_and_confirms() -> None:
     """R2."""
     database, destination = filled(), MemoryDestination()
     running = engine(database, MemorySink(destination))
-    task = asyncio.create_task(running.run())
-    async with asyncio.timeout(5):
-        while destination.serving.get("parents") is None:
-            await asyncio.sleep(0)
-    running.stop()
-    await task
+    async with live(running):
+        async with asyncio.timeout(5):
+            while destination.serving.get("parents") is None:
+                await asyncio.sleep(0)
     assert database.confirmed == destination.records["parents"].position.order
 
 

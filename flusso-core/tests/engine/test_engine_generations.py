@@ -29,7 +29,7 @@ from flusso_core.testing import (
 )
 from flusso_core.testing.database import CHILD, ROOT
 
-from .running import childless, filled, until, virtual
+from .running import childless, filled, live, until, virtual
 
 
 def make(database: MemoryDatabase, sink: MemorySink, **settings: Any) -> Engine:
@@ -54,16 +54,14 @@ def test_a_sweep_puts_right_what_no_change_could_tell() -> None:
         running = make(database, MemorySink(destination))
         with pytest.raises(EngineError, match="nothing runs"):
             await running.sweep("parents")
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        spoil(database, destination)
-        await running.sweep("parents")
-        assert not destination.records["parents"].current.clean, "the intent is durable"
-        await until(lambda: destination.records["parents"].current.clean)
-        assert destination.search("parents") == database.documents()
-        assert list(destination.generations) == [("parents", 1)]
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            spoil(database, destination)
+            await running.sweep("parents")
+            assert not destination.records["parents"].current.clean, "the intent is durable"
+            await until(lambda: destination.records["parents"].current.clean)
+            assert destination.search("parents") == database.documents()
+            assert list(destination.generations) == [("parents", 1)]
 
     virtual(main)
 
@@ -92,13 +90,11 @@ def test_an_interval_sweeps_again_and_again() -> None:
     async def main() -> None:
         database, destination = filled(), MemoryDestination()
         running = make(database, MemorySink(destination), sweep_intervals={"parents": 60.0})
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        for _ in range(2):
-            spoil(database, destination)
-            await until(lambda: destination.search("parents") == database.documents())
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            for _ in range(2):
+                spoil(database, destination)
+                await until(lambda: destination.search("parents") == database.documents())
 
     virtual(main)
 
@@ -139,17 +135,15 @@ def test_truncate_and_reload_in_one_commit_never_shows_an_empty_index() -> None:
             seen.append(len(destination.search("parents")))
 
         running = make(database, MemorySink(destination, fault=fault))
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        seen.clear()
-        reload = (database.put_parent(f"p{number:03}", "reloaded") for number in range(20))
-        database.commit(database.truncate(ROOT), *reload)
-        await until(lambda: destination.serving == {"parents": 2})
-        await until(lambda: database.confirmed == database.head)
-        assert set(seen) == {20}
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            seen.clear()
+            reload = (database.put_parent(f"p{number:03}", "reloaded") for number in range(20))
+            database.commit(database.truncate(ROOT), *reload)
+            await until(lambda: destination.serving == {"parents": 2})
+            await until(lambda: database.confirmed == database.head)
+            assert set(seen) == {20}
+            assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -171,20 +165,18 @@ def test_what_serves_gets_changes_while_a_new_generation_fills(keep: bool) -> No
         running = Engine(
             MemoryCapture(database), Slow(database), {"memory": MemorySink(destination)}
         )
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        slow = True
-        await running.reindex("parents", keep_old=keep)
-        database.commit(database.put_parent("p001", "renamed"), database.delete_parent("p002"))
-        await until(lambda: database.confirmed == database.head)
-        assert destination.serving == {"parents": 1}
-        assert destination.search("parents") == database.documents()
-        slow = False
-        await until(lambda: destination.serving == {"parents": 2})
-        await until(lambda: destination.records["parents"].serving is None)
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            slow = True
+            await running.reindex("parents", keep_old=keep)
+            database.commit(database.put_parent("p001", "renamed"), database.delete_parent("p002"))
+            await until(lambda: database.confirmed == database.head)
+            assert destination.serving == {"parents": 1}
+            assert destination.search("parents") == database.documents()
+            slow = False
+            await until(lambda: destination.serving == {"parents": 2})
+            await until(lambda: destination.records["parents"].serving is None)
+            assert destination.search("parents") == database.documents()
         assert (("parents", 1) in destination.generations) is keep
         assert [one.number for one in destination.records["parents"].kept] == [1] * keep
 
@@ -198,19 +190,17 @@ def test_a_reindex_goes_on_without_who_asked_for_it(turns: int) -> None:
     async def main() -> None:
         database, destination = filled(), MemoryDestination()
         running = make(database, MemorySink(destination))
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        asking = asyncio.create_task(running.reindex("parents"))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        asking.cancel()
-        await asyncio.wait([asking])
-        await until(lambda: destination.records["parents"].serving is None)
-        await running.reindex("parents")
-        await until(lambda: destination.serving == {"parents": 2 + (turns > 1)})
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            asking = asyncio.create_task(running.reindex("parents"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait([asking])
+            await until(lambda: destination.records["parents"].serving is None)
+            await running.reindex("parents")
+            await until(lambda: destination.serving == {"parents": 2 + (turns > 1)})
+            assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -284,16 +274,14 @@ def test_a_generation_deleted_while_running_is_filled_afresh() -> None:
     async def main() -> None:
         database, destination = filled(), MemoryDestination()
         running = make(database, MemorySink(destination))
-        task = asyncio.create_task(running.run())
-        await until(lambda: database.confirmed == database.head)
-        destination.generations.clear()
-        destination.serving.clear()
-        database.commit(database.put_parent("p001", "renamed"))
-        await until(lambda: destination.search("parents") == database.documents())
-        await until(lambda: database.confirmed == database.head)
-        assert destination.serving == {"parents": 2}
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: database.confirmed == database.head)
+            destination.generations.clear()
+            destination.serving.clear()
+            database.commit(database.put_parent("p001", "renamed"))
+            await until(lambda: destination.search("parents") == database.documents())
+            await until(lambda: database.confirmed == database.head)
+            assert destination.serving == {"parents": 2}
 
     virtual(main)
 
@@ -364,18 +352,16 @@ def test_a_search_never_sees_less_than_before(rate: float) -> None:
         database, destination = filled(), MemoryDestination()
         sink = Lagging(destination, max_documents=100)
         running = make(database, sink)
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        await running.reindex("parents")
-        number = 99999
-        while destination.serving == {"parents": 1}:
-            number -= 1
-            database.commit(database.put_parent(f"q{number}", "new"))
-            await asyncio.sleep(rate)
-        assert sink.less == []
-        await until(lambda: destination.search("parents") == database.documents())
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            await running.reindex("parents")
+            number = 99999
+            while destination.serving == {"parents": 1}:
+                number -= 1
+                database.commit(database.put_parent(f"q{number}", "new"))
+                await asyncio.sleep(rate)
+            assert sink.less == []
+            await until(lambda: destination.search("parents") == database.documents())
 
     virtual(main)
 
@@ -406,16 +392,14 @@ def test_what_is_lost_while_it_takes_over_is_filled_afresh() -> None:
                 return await super().flush(documents, caught_up=caught_up)
 
         running = Engine(MemoryCapture(database), Behind(database), {"memory": Losing(destination)})
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        await running.reindex("parents")
-        await until(lambda: ("parents", 3) in destination.generations)
-        database.commit(database.put_parent("p001", "renamed"))
-        await until(lambda: destination.search("parents") == database.documents())
-        await until(lambda: destination.serving == {"parents": 3})
-        await until(lambda: destination.search("parents") == database.documents())
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            await running.reindex("parents")
+            await until(lambda: ("parents", 3) in destination.generations)
+            database.commit(database.put_parent("p001", "renamed"))
+            await until(lambda: destination.search("parents") == database.documents())
+            await until(lambda: destination.serving == {"parents": 3})
+            await until(lambda: destination.search("parents") == database.documents())
 
     virtual(main)
 
@@ -449,10 +433,8 @@ def test_what_is_deleted_while_a_run_starts_is_filled_afresh(seeded: bool) -> No
             task.cancel()
             await asyncio.wait([task])
         running = make(database, Vanishing(destination))
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 2})
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 2})
+            assert destination.search("parents") == database.documents()
 
     virtual(main)

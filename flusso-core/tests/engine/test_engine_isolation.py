@@ -33,7 +33,7 @@ from flusso_core.testing import (
 )
 from flusso_core.testing.database import ROOT
 
-from .running import childless, until, virtual
+from .running import childless, live, until, virtual
 
 GOOD, BAD = "parents", "people"
 REASON = "people.schema.yml, line 7: column name of public.parents was dropped; correct the field"
@@ -168,13 +168,11 @@ def test_the_next_start_fills_what_had_stopped(request_: str) -> None:
         builder = TwoIndexes(database)
         capture = Telling(database, database.head + 1 if request_ == "capture" else 10**9)
         running = make(database, destination, builder=builder, capture=capture)
-        task = asyncio.create_task(running.run())
-        await until(lambda: database.confirmed == database.head)
-        builder.failing = {request_}
-        database.commit(database.delete_parent("p001"), database.put_parent("p002", "changed"))
-        await until(lambda: database.confirmed == database.head)
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: database.confirmed == database.head)
+            builder.failing = {request_}
+            database.commit(database.delete_parent("p001"), database.put_parent("p002", "changed"))
+            await until(lambda: database.confirmed == database.head)
         assert destination.search(BAD) != database.documents()
         await make(database, destination).run(once=True)
         assert destination.search(BAD) == destination.search(GOOD) == database.documents()
@@ -246,14 +244,12 @@ def test_a_truncate_of_an_index_that_has_stopped_leaves_its_record() -> None:
         database, destination = childless(), MemoryDestination()
         capture = Telling(database, database.head + 1)
         running = make(database, destination, capture=capture)
-        task = asyncio.create_task(running.run())
-        await until(lambda: database.confirmed == database.head)
-        before = destination.records[BAD]
-        database.commit(database.truncate(ROOT), database.put_parent("p999", "reloaded"))
-        await until(lambda: database.confirmed == database.head)
-        await until(lambda: destination.search(GOOD) == database.documents())
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: database.confirmed == database.head)
+            before = destination.records[BAD]
+            database.commit(database.truncate(ROOT), database.put_parent("p999", "reloaded"))
+            await until(lambda: database.confirmed == database.head)
+            await until(lambda: destination.search(GOOD) == database.documents())
         assert destination.records[BAD] == before
 
     virtual(main)
@@ -266,17 +262,15 @@ def test_an_index_that_has_stopped_is_not_swept_when_its_interval_is_over() -> N
         database, destination = childless(), MemoryDestination()
         builder = TwoIndexes(database)
         running = make(database, destination, builder=builder, sweep_intervals={BAD: 10.0})
-        task = asyncio.create_task(running.run())
-        await until(lambda: len(destination.serving) == 2)
-        builder.failing = {"build"}
-        database.commit(database.put_parent("p001", "changed"))
-        await until(lambda: BAD in builder.excluded)
-        swept, read = destination.records[BAD].current.sweep, builder.pages[BAD]
-        await asyncio.sleep(60)
-        assert destination.records[BAD].current.sweep == swept
-        assert builder.pages[BAD] == read
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: len(destination.serving) == 2)
+            builder.failing = {"build"}
+            database.commit(database.put_parent("p001", "changed"))
+            await until(lambda: BAD in builder.excluded)
+            swept, read = destination.records[BAD].current.sweep, builder.pages[BAD]
+            await asyncio.sleep(60)
+            assert destination.records[BAD].current.sweep == swept
+            assert builder.pages[BAD] == read
 
     virtual(main)
 
@@ -319,16 +313,14 @@ def test_an_index_that_stops_while_documents_are_built_anew_is_named(request_: s
         database, destination = childless(), MemoryDestination()
         builder = TwoIndexes(database)
         engine = make(database, destination, builder=builder)
-        task = asyncio.create_task(engine.run())
-        await until(lambda: destination.serving == {GOOD: 1, BAD: 1})
-        builder.failing = {request_}
-        keys: Sequence[Key] = [(key,) for key in database.parents]
-        with pytest.raises(EngineError, match=REASON):
-            await engine.rebuild(BAD, keys)
-        with pytest.raises(EngineError, match=REASON):
-            await engine.rebuild(BAD, keys)
-        await engine.rebuild(GOOD, keys)
-        engine.stop()
-        await task
+        async with live(engine):
+            await until(lambda: destination.serving == {GOOD: 1, BAD: 1})
+            builder.failing = {request_}
+            keys: Sequence[Key] = [(key,) for key in database.parents]
+            with pytest.raises(EngineError, match=REASON):
+                await engine.rebuild(BAD, keys)
+            with pytest.raises(EngineError, match=REASON):
+                await engine.rebuild(BAD, keys)
+            await engine.rebuild(GOOD, keys)
 
     virtual(main)

@@ -21,7 +21,7 @@ from flusso_core.testing import (
     MemorySink,
 )
 
-from .running import childless, until, virtual
+from .running import childless, live, until, virtual
 
 KEYS: Sequence[Key] = [(f"p{number:03}",) for number in range(20)]
 
@@ -98,20 +98,18 @@ def test_what_is_named_is_right_afterwards_and_nothing_else_is_built(
         running = make(builder, database, MemorySink(first), MemorySink(second))
         with pytest.raises(EngineError, match="nothing runs"):
             await running.rebuild("parents", named)
-        task = asyncio.create_task(running.run())
-        await until(lambda: first.serving == second.serving == {"parents": 1})
-        with pytest.raises(EngineError, match="no index"):
-            await running.rebuild("others", named)
-        spoil(database, first)
-        spoil(database, second)
-        builder.built.clear()
-        await running.rebuild("parents", named)
-        assert first.search("parents") == second.search("parents") == database.documents()
-        assert {("p003",), ("p004",)} <= set(builder.built)
-        assert not set(builder.built) & set(KEYS) - {("p003",), ("p004",)}
-        await running.rebuild("parents", [])
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: first.serving == second.serving == {"parents": 1})
+            with pytest.raises(EngineError, match="no index"):
+                await running.rebuild("others", named)
+            spoil(database, first)
+            spoil(database, second)
+            builder.built.clear()
+            await running.rebuild("parents", named)
+            assert first.search("parents") == second.search("parents") == database.documents()
+            assert {("p003",), ("p004",)} <= set(builder.built)
+            assert not set(builder.built) & set(KEYS) - {("p003",), ("p004",)}
+            await running.rebuild("parents", [])
 
     virtual(main)
 
@@ -123,14 +121,12 @@ def test_a_text_that_is_no_key_never_reaches_a_build() -> None:
         database, destination = childless(), MemoryDestination()
         builder = Counting(database)
         running = make(builder, database, MemorySink(destination))
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        builder.built.clear()
-        await running.rebuild("parents", ["", "~x", ("a", "b"), (), '["p001"]', "p001"])
-        assert all(len(key) == 1 for key in builder.built)
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            builder.built.clear()
+            await running.rebuild("parents", ["", "~x", ("a", "b"), (), '["p001"]', "p001"])
+            assert all(len(key) == 1 for key in builder.built)
+            assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -149,20 +145,18 @@ def test_many_are_marked_a_piece_at_a_time() -> None:
         builder = Counting(database, chunk=1000)
         sink = MemorySink(destination, fault=fault, max_documents=1000)
         running = make(builder, database, sink, bounds=Bounds(max_dirty=100))
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        down = True
-        database.parents = dict.fromkeys(database.parents, "changed")
-        asking = asyncio.create_task(
-            running.rebuild("parents", [(key,) for key in database.parents])
-        )
-        await asyncio.sleep(300)
-        assert builder.looked_up <= 2000
-        down = False
-        await asking
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            down = True
+            database.parents = dict.fromkeys(database.parents, "changed")
+            asking = asyncio.create_task(
+                running.rebuild("parents", [(key,) for key in database.parents])
+            )
+            await asyncio.sleep(300)
+            assert builder.looked_up <= 2000
+            down = False
+            await asking
+            assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -185,21 +179,19 @@ def test_both_generations_get_what_is_named_while_one_is_filled() -> None:
         database, destination = childless(), MemoryDestination()
         builder = Slow(database)
         running = make(builder, database, MemorySink(destination))
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        builder.waiting = True
-        await running.reindex("parents")
-        spoil(database, destination)
-        await running.rebuild("parents", [("p003",), ("p004",), *EXTRA])
-        assert destination.serving == {"parents": 1}
-        assert destination.search("parents") == database.documents()
-        filling = destination.generations["parents", 2]
-        assert {key for key, stored in filling.items() if stored.body} == {"p003", "p004"}
-        builder.waiting = False
-        await until(lambda: destination.serving == {"parents": 2})
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            builder.waiting = True
+            await running.reindex("parents")
+            spoil(database, destination)
+            await running.rebuild("parents", [("p003",), ("p004",), *EXTRA])
+            assert destination.serving == {"parents": 1}
+            assert destination.search("parents") == database.documents()
+            filling = destination.generations["parents", 2]
+            assert {key for key, stored in filling.items() if stored.body} == {"p003", "p004"}
+            builder.waiting = False
+            await until(lambda: destination.serving == {"parents": 2})
+            assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -211,17 +203,15 @@ def test_a_seed_goes_on_beside_it(turns: int) -> None:
     async def main() -> None:
         database, destination = childless(), MemoryDestination()
         running = make(MemoryBuilder(database), database, MemorySink(destination))
-        task = asyncio.create_task(running.run())
-        await until(lambda: ("parents", 1) in destination.generations)
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        await running.rebuild("parents", [*KEYS, "p777"])
-        for (key,) in KEYS:
-            assert destination.generations["parents", 1][key].body == database.document(key)
-        await until(lambda: destination.serving == {"parents": 1})
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: ("parents", 1) in destination.generations)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await running.rebuild("parents", [*KEYS, "p777"])
+            for (key,) in KEYS:
+                assert destination.generations["parents", 1][key].body == database.document(key)
+            await until(lambda: destination.serving == {"parents": 1})
+            assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -258,12 +248,10 @@ def test_an_end_in_the_middle_is_an_error_and_asking_again_is_enough(kill: bool)
         running = make(
             MemoryBuilder(database), database, MemorySink(destination), observer=attached
         )
-        task = asyncio.create_task(running.run())
-        await until(lambda: attached.times == 1)
-        await running.rebuild("parents", KEYS)
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: attached.times == 1)
+            await running.rebuild("parents", KEYS)
+            assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -290,16 +278,14 @@ def test_a_lane_that_goes_down_meanwhile_is_named() -> None:
             Mortal(second, fault=fault),
             detach_after={"sink1": 60.0},
         )
-        task = asyncio.create_task(running.run())
-        await until(lambda: first.serving == second.serving == {"parents": 1})
-        down = True
-        database.parents = dict.fromkeys(database.parents, "changed")
-        with pytest.raises(EngineError, match="sink1: not every document of index parents"):
-            await running.rebuild("parents", KEYS)
-        assert first.search("parents") == database.documents()
-        await running.rebuild("parents", KEYS)  # that one is not up any more
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: first.serving == second.serving == {"parents": 1})
+            down = True
+            database.parents = dict.fromkeys(database.parents, "changed")
+            with pytest.raises(EngineError, match="sink1: not every document of index parents"):
+                await running.rebuild("parents", KEYS)
+            assert first.search("parents") == database.documents()
+            await running.rebuild("parents", KEYS)  # that one is not up any more
 
     virtual(main)
 
@@ -313,16 +299,14 @@ def test_what_is_refused_is_in_quarantine_when_it_returns() -> None:
         sink = MemorySink(destination, refuses=lambda document: document.id.key == (refused,))
         failures = FailurePolicies(FailurePolicy.SKIP)
         running = make(MemoryBuilder(database), database, sink, failures=failures)
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        destination.quarantined.clear()
-        database.parents = dict.fromkeys(database.parents, "changed")
-        await running.rebuild("parents", KEYS)
-        assert [one.document.id.key for one in destination.quarantined] == [("p003",)]
-        refused = "nobody"
-        await running.rebuild("parents", KEYS)
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            destination.quarantined.clear()
+            database.parents = dict.fromkeys(database.parents, "changed")
+            await running.rebuild("parents", KEYS)
+            assert [one.document.id.key for one in destination.quarantined] == [("p003",)]
+            refused = "nobody"
+            await running.rebuild("parents", KEYS)
+            assert destination.search("parents") == database.documents()
 
     virtual(main)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ from flusso_core.testing import (
 )
 from flusso_core.testing.database import ROOT
 
-from .running import childless, until, virtual
+from .running import childless, live, until, virtual
 
 
 class Held(MemoryBuilder):
@@ -35,12 +34,15 @@ class Held(MemoryBuilder):
         return await super().page(index, span, after, limit)
 
 
-def make(database: MemoryDatabase, *destinations: MemoryDestination, **settings: Any) -> Engine:
-    builder = settings.pop("builder", None) or MemoryBuilder(
-        database, form=settings.pop("form", None)
-    )
+def make(
+    database: MemoryDatabase,
+    *destinations: MemoryDestination,
+    builder: MemoryBuilder | None = None,
+    form: str | None = None,
+) -> Engine:
     sinks = {f"sink{number}": MemorySink(each) for number, each in enumerate(destinations)}
-    return Engine(MemoryCapture(database), builder, sinks, **settings)
+    reading = builder or MemoryBuilder(database, form=form)
+    return Engine(MemoryCapture(database), reading, sinks)
 
 
 def clean(destination: MemoryDestination) -> bool:
@@ -55,6 +57,18 @@ async def reindexed(running: Engine, destination: MemoryDestination) -> None:
     await until(lambda: destination.serving == {"parents": 2} and clean(destination))
 
 
+async def truncated(database: MemoryDatabase, destination: MemoryDestination) -> None:
+    """The root table has lost all rows and got one, and the next generation is to have it."""
+    database.commit(database.truncate(ROOT), database.put_parent("p001", "again"))
+    await until(lambda: destination.records["parents"].current.number == 2)
+
+
+async def applied(database: MemoryDatabase, destination: MemoryDestination) -> None:
+    """Every change is, and searches find what the database has."""
+    await until(lambda: database.confirmed == database.head)
+    assert destination.search("parents") == database.documents()
+
+
 def change(database: MemoryDatabase) -> None:
     database.commit(database.put_parent("p001", "renamed"), database.delete_parent("p002"))
 
@@ -67,30 +81,28 @@ def test_searches_see_the_kept_generation_at_once_and_it_is_swept(keep: bool) ->
         database, destination = childless(), MemoryDestination()
         builder = Held(database)
         running = make(database, destination, builder=builder)
-        task = asyncio.create_task(running.run())
-        await reindexed(running, destination)
-        before = destination.search("parents")
-        change(database)
-        await until(lambda: destination.search("parents") == database.documents())
-        builder.held = True
-        await running.rollback("parents", keep_current=keep)
-        assert destination.serving == {"parents": 1}
-        assert destination.search("parents") == before
-        database.commit(database.put_parent("p005", "live"))
-        await until(lambda: database.confirmed == database.head)
-        assert b"live" in destination.search("parents")["p005"], "changes reach it at once"
-        builder.held = False
-        await until(lambda: clean(destination))
-        assert destination.search("parents") == database.documents()
-        assert (("parents", 2) in destination.generations) is keep
-        assert [one.number for one in destination.records["parents"].kept] == [2] * keep
-        if keep:
-            await running.rollback("parents")
-            assert destination.serving == {"parents": 2}
+        async with live(running):
+            await reindexed(running, destination)
+            before = destination.search("parents")
+            change(database)
+            await until(lambda: destination.search("parents") == database.documents())
+            builder.held = True
+            await running.rollback("parents", keep_current=keep)
+            assert destination.serving == {"parents": 1}
+            assert destination.search("parents") == before
+            database.commit(database.put_parent("p005", "live"))
+            await until(lambda: database.confirmed == database.head)
+            assert b"live" in destination.search("parents")["p005"], "changes reach it at once"
+            builder.held = False
             await until(lambda: clean(destination))
             assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+            assert (("parents", 2) in destination.generations) is keep
+            assert [one.number for one in destination.records["parents"].kept] == [2] * keep
+            if keep:
+                await running.rollback("parents")
+                assert destination.serving == {"parents": 2}
+                await until(lambda: clean(destination))
+                assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -102,21 +114,18 @@ def test_a_reindex_is_given_up_by_going_back() -> None:
         database, destination = childless(), MemoryDestination()
         builder = Held(database)
         running = make(database, destination, builder=builder)
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        builder.held = True
-        await running.reindex("parents")
-        change(database)
-        await running.rollback("parents", keep_current=False)
-        assert clean(destination)
-        assert list(destination.generations) == [("parents", 1)]
-        await until(lambda: database.confirmed == database.head)
-        assert destination.search("parents") == database.documents()
-        builder.held = False
-        await running.reindex("parents")
-        await until(lambda: destination.serving == {"parents": 3} or clean(destination))
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            builder.held = True
+            await running.reindex("parents")
+            change(database)
+            await running.rollback("parents", keep_current=False)
+            assert clean(destination)
+            assert list(destination.generations) == [("parents", 1)]
+            await applied(database, destination)
+            builder.held = False
+            await running.reindex("parents")
+            await until(lambda: destination.serving == {"parents": 3} or clean(destination))
         assert destination.search("parents") == database.documents()
 
     virtual(main)
@@ -129,19 +138,17 @@ def test_what_was_given_up_lends_the_next_generation_neither_its_number_nor_its_
         database, destination = childless(1000), MemoryDestination()
         builder = Held(database)
         running = make(database, destination, builder=builder)
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        await running.reindex("parents")
-        while len(destination.generations.get(("parents", 2), ())) < 5:
-            await asyncio.sleep(0)
-        builder.held = True
-        await running.rollback("parents", keep_current=False)
-        builder.held = False
-        await running.reindex("parents")
-        await until(lambda: destination.serving == {"parents": 3})
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            await running.reindex("parents")
+            while len(destination.generations.get(("parents", 2), ())) < 5:
+                await asyncio.sleep(0)
+            builder.held = True
+            await running.rollback("parents", keep_current=False)
+            builder.held = False
+            await running.reindex("parents")
+            await until(lambda: destination.serving == {"parents": 3})
+            assert destination.search("parents") == database.documents()
 
     virtual(main)
 
@@ -178,20 +185,16 @@ def test_without_an_older_generation_of_every_sink_nothing_is_changed() -> None:
     async def main() -> None:
         database, first, second = childless(), MemoryDestination(), MemoryDestination()
         running = make(database, first)
-        task = asyncio.create_task(running.run())
-        await reindexed(running, first)
-        running.stop()
-        await task
+        async with live(running):
+            await reindexed(running, first)
         running = make(database, first, second)
-        task = asyncio.create_task(running.run())
-        await until(lambda: second.serving == {"parents": 1} and clean(first))
-        with pytest.raises(EngineError, match="sink1: index parents has no older generation"):
-            await running.rollback("parents")
-        assert first.serving == {"parents": 2}
-        with pytest.raises(EngineError, match="there is no index 'others'"):
-            await running.rollback("others")
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: second.serving == {"parents": 1} and clean(first))
+            with pytest.raises(EngineError, match="sink1: index parents has no older generation"):
+                await running.rollback("parents")
+            assert first.serving == {"parents": 2}
+            with pytest.raises(EngineError, match="there is no index 'others'"):
+                await running.rollback("others")
         del first.generations["parents", 1]
         running = make(database, first)
         with pytest.raises(EngineError, match="sink0: index parents has no older generation"):
@@ -246,22 +249,18 @@ def test_behind_a_truncate_what_served_is_emptied_by_its_sweep() -> None:
             MemoryBuilder(database),
             {"memory": MemorySink(destination, throttle=throttle)},
         )
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        down = True
-        database.commit(database.truncate(ROOT), database.put_parent("p001", "again"))
-        await until(lambda: destination.records["parents"].current.number == 2)
-        asking = asyncio.create_task(running.rollback("parents", keep_current=False))
-        await asyncio.sleep(60)
-        down = False
-        await asking
-        await until(lambda: clean(destination))
-        assert destination.serving == {"parents": 1}
-        assert list(destination.generations) == [("parents", 1)]
-        await until(lambda: database.confirmed == database.head)
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            down = True
+            await truncated(database, destination)
+            asking = asyncio.create_task(running.rollback("parents", keep_current=False))
+            await asyncio.sleep(60)
+            down = False
+            await asking
+            await until(lambda: clean(destination))
+            assert destination.serving == {"parents": 1}
+            assert list(destination.generations) == [("parents", 1)]
+            await applied(database, destination)
 
     virtual(main)
 
@@ -302,21 +301,17 @@ def test_what_is_refused_in_the_middle_does_not_end_the_run() -> None:
         running = Engine(
             MemoryCapture(database), MemoryBuilder(database), {"memory": Slow(destination)}
         )
-        task = asyncio.create_task(running.run())
-        await until(lambda: destination.serving == {"parents": 1})
-        down = True
-        database.commit(database.truncate(ROOT), database.put_parent("p001", "again"))
-        await until(lambda: destination.records["parents"].current.number == 2)
-        asking = asyncio.create_task(running.rollback("parents", keep_current=False))
-        await asyncio.sleep(5)
-        down = False
-        with pytest.raises(EngineError, match="no older generation"):
-            await asking  # the new one serves by then; the run goes on
-        await until(lambda: clean(destination))
-        await until(lambda: database.confirmed == database.head)
-        assert destination.search("parents") == database.documents()
-        running.stop()
-        await task
+        async with live(running):
+            await until(lambda: destination.serving == {"parents": 1})
+            down = True
+            await truncated(database, destination)
+            asking = asyncio.create_task(running.rollback("parents", keep_current=False))
+            await asyncio.sleep(5)
+            down = False
+            with pytest.raises(EngineError, match="no older generation"):
+                await asking  # the new one serves by then; the run goes on
+            await until(lambda: clean(destination))
+            await applied(database, destination)
 
     virtual(main)
 
