@@ -104,7 +104,10 @@ class PostgresOptions(_Options):
         ),
     )
     backfill_workers: int = Field(
-        default=2, ge=1, le=64, description="Key ranges that a backfill reads at once."
+        default=4,
+        ge=1,
+        le=64,
+        description="Pages that a backfill reads at once at most; fewer where more would not help.",
     )
     build_workers: int = Field(
         default=2, ge=1, le=64, description="Connections that build documents of live changes."

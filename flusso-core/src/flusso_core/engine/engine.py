@@ -59,7 +59,8 @@ class Engine:
         retries: bounds of the back-off for what passes by itself.
         detach_after: sink's name to the seconds that it may be silent before it no longer holds
             the source; one that is not named holds it for ever.
-        backfill_workers: pages of a seed that are read at once, a lane.
+        backfill_workers: pages of a seed that are read at once, a lane, at most; how many of them
+            help is found out.
         build_workers: builds at once, a lane.
         skip_backfill: take every index for seeded without reading its rows.
         sweep_intervals: index to the seconds after which all of its rows are read again.

@@ -13,11 +13,12 @@ from flusso_core.engine.flights import Flights
 from flusso_core.engine.ledger import Ledger
 from flusso_core.engine.payments import Payments
 from flusso_core.engine.progress import Progress
+from flusso_core.engine.readers import Readers, Turns
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.series import Series
 from flusso_core.errors import SinkUnavailable
 from flusso_core.interfaces import Sink
-from flusso_core.model import BuiltDocument, Key
+from flusso_core.model import BuiltDocument, Key, Page, RangeProgress
 from flusso_core.observe.observer import Observer
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Seeder:
         progressed: called whenever the ledger has changed.
         stored: returns when the destination knows how far the pages that have landed go.
         retrier: how failures that pass are tried again.
-        readers: pages read at once.
+        readers: pages read at once, at most; how many of them help is found out.
         observer: hears of the progress of seeds.
     """
 
@@ -76,9 +77,10 @@ class Seeder:
         self._progressed = progressed
         self._stored = stored
         self._retrier = retrier
-        self._readers = readers
+        self._ranges = readers * _RANGES_PER_READER
         self._observer = observer
-        self._reading = asyncio.Semaphore(readers)
+        self._readers = Readers(min(readers, flights.count))
+        self._turns = Turns(self._readers)
         # Pages in memory, over all generations.
         self._held = asyncio.Semaphore(flights.count)
         self._draining = False
@@ -89,9 +91,9 @@ class Seeder:
 
     async def spans(self, series: Series) -> Progress:
         """Divide the key space of the generation's rows; nothing of it has been read."""
-        index, count = series.target.index, self._readers * _RANGES_PER_READER
+        index = series.target.index
         spans = await self._retrier.run(
-            f"dividing {index}", lambda: series.builder.ranges(index, count)
+            f"dividing {index}", lambda: series.builder.ranges(index, self._ranges)
         )
         return Progress.begin(spans)
 
@@ -135,6 +137,7 @@ class Seeder:
             )
 
     async def _read(self, series: Series, progress: Progress, read: Callable[[int], None]) -> None:
+        self._readers.restart(self._now())
         ranges = list(progress.unfinished())
         ranges.reverse()
 
@@ -203,14 +206,12 @@ class Seeder:
     ) -> _Page | None:
         target, span = series.target, progress.of(number)
         async with AsyncExitStack() as stack:
-            async with self._reading:
+            async with self._turns:
                 await stack.enter_async_context(self._flights.memory)
                 opened = self._ledger.open_page(target)
                 started = self._now()
                 try:
-                    page = await series.builder.page(
-                        target.index, span.range, span.cursor, self._flights.limit
-                    )
+                    page = await self._timed(series, span)
                     if opened.abandoned:
                         return None
                     cursor = page.cursor
@@ -233,6 +234,19 @@ class Seeder:
                         documents, build_seconds=self._now() - started, seed=True
                     )
         return _Page(len(page.documents), landed)
+
+    async def _timed(self, series: Series, span: RangeProgress) -> Page:
+        """Read the range's next page, and have the readers follow from how fast that goes."""
+        self._readers.began(self._now())
+        documents = None
+        try:
+            page = await series.builder.page(
+                series.target.index, span.range, span.cursor, self._flights.limit
+            )
+            documents = len(page.documents)
+        finally:
+            self._readers.ended(self._now(), documents)
+        return page
 
 
 def _only(documents: Sequence[BuiltDocument], keys: Sequence[Key]) -> Sequence[BuiltDocument]:
