@@ -13,7 +13,8 @@ import pytest
 
 from flusso_sandbox.account import Account, make_folder
 from flusso_sandbox.errors import SandboxError
-from flusso_sandbox.process import ServerProcess, StopSignal, free_port, log_tail
+from flusso_sandbox.ports import free_port
+from flusso_sandbox.process import ServerProcess, StopSignal, log_tail
 
 DEAF = """
 import signal, time

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from aiohttp import ClientSession, ClientTimeout, web
 
 from flusso_sandbox.errors import SandboxError
-from flusso_sandbox.process import free_port
+from flusso_sandbox.ports import free_port
 
 if TYPE_CHECKING:
     import ssl

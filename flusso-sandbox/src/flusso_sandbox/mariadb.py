@@ -18,7 +18,8 @@ from flusso_sandbox.account import Account, unprivileged_account
 from flusso_sandbox.endpoints import MariaDBEndpoint
 from flusso_sandbox.errors import SandboxError
 from flusso_sandbox.mariadb_files import MARIADB_VERSIONS, find_programs, readable_programs
-from flusso_sandbox.process import StopSignal, free_port, log_tail
+from flusso_sandbox.ports import free_port
+from flusso_sandbox.process import StopSignal, log_tail
 from flusso_sandbox.server import ThrowAwayServer
 
 if TYPE_CHECKING:

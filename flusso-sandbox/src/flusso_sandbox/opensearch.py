@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from flusso_sandbox.downloads import fetch
 from flusso_sandbox.endpoints import OpenSearchEndpoint
 from flusso_sandbox.errors import SandboxError
-from flusso_sandbox.process import StopSignal, free_port
+from flusso_sandbox.ports import free_port
+from flusso_sandbox.process import StopSignal
 from flusso_sandbox.server import ThrowAwayServer
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from flusso_sandbox.account import Account, unprivileged_account
 from flusso_sandbox.endpoints import PostgresEndpoint
 from flusso_sandbox.errors import SandboxError
+from flusso_sandbox.ports import free_port
 from flusso_sandbox.postgres_files import POSTGRES_VERSIONS, find_programs, readable_programs
-from flusso_sandbox.process import StopSignal, free_port, log_tail
+from flusso_sandbox.process import StopSignal, log_tail
 from flusso_sandbox.server import ThrowAwayServer
 from flusso_sandbox.shared_memory import remove_shared_memory
 

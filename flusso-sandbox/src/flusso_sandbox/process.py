@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import socket
 import subprocess
 import sys
 from collections import deque
@@ -22,28 +20,6 @@ if TYPE_CHECKING:
 
 _MARGIN_SECONDS = 10.0
 _SUPERVISOR = Path(__file__).with_name("_supervisor.py")
-
-
-def free_port(among: Sequence[int] = (0,)) -> int:
-    """A TCP port of the loopback interface that nothing listens on at this moment.
-
-    Args:
-        among: The ports to choose from, in random order; by default whatever the system gives.
-
-    Raises:
-        SandboxError: All of them are in use.
-    """
-    for candidate in random.sample(among, len(among)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-            port: int = probe.getsockname()[1]
-            return port
-    msg = f"all ports from {min(among)} to {max(among)} are in use on 127.0.0.1"
-    raise SandboxError(msg)
 
 
 def log_tail(log: Path, *, since: int = 0, lines: int = 20) -> str:
