@@ -13,7 +13,10 @@ from flusso_core.errors import FlussoError
 
 
 class SandboxError(FlussoError):
-    """A throw-away server failed; the message ends with the last lines of its log."""
+    """A server could not be started, reached or stopped.
+
+    Where a throw-away server failed, the message ends with the last lines of its log.
+    """
 
 
 class DownloadUnavailable(SandboxError):

@@ -71,7 +71,7 @@ class Report:
     def server(self, server: Server) -> None:
         """Name a server."""
         how = "runs already" if server.seconds is None else f"started in {server.seconds:.1f} s"
-        self._row(server.name, f"{server.shown}", how)
+        self._row(server.name, server.shown, how)
 
     def shop(self, rows: Mapping[str, int], seconds: float) -> None:
         """Say what is in the shop."""

@@ -45,9 +45,7 @@ class SearchTarget(Target):
         found: dict[str, int] = {}
         for some in slices(ids, _IDS):
             body = {"query": {"ids": {"values": list(some)}}, "_source": False, "version": True}
-            hits = self._search(
-                index, body, size=len(some), only="hits.hits._id,hits.hits._version"
-            )
+            hits = self._search(index, body, size=len(some), only=_REVISIONS)
             found.update((hit["_id"], hit["_version"]) for hit in hits.get("hits", ()))
         return found
 
