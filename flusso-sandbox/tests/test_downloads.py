@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flusso_sandbox import OPENSEARCH_VERSIONS, DownloadProgress, DownloadUnavailable
-from flusso_sandbox.downloads import RegistryFile, cache_folder, fetch, read_manifest
+from flusso_sandbox.cache import cache_folder
+from flusso_sandbox.downloads import RegistryFile, fetch, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

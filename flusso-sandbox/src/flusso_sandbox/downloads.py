@@ -10,31 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flusso_sandbox.cache import CACHE_VARIABLE, cached
 from flusso_sandbox.errors import DownloadUnavailable
 from flusso_sandbox.progress import DownloadProgress, progress_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from requests import Session
 
     from flusso_sandbox.progress import ProgressCallback
 
-CACHE_VARIABLE = "FLUSSO_SANDBOX_CACHE"
 MIRROR_VARIABLE = "FLUSSO_SANDBOX_MAVEN_URL"
 _CHUNK_BYTES = 1 << 16
 _CONNECTIONS = 4
-_LOCK_SECONDS = 900.0
 _REQUEST_SECONDS = 30
 
 
@@ -57,16 +53,6 @@ class RegistryFile:
         return f"{self.artifact}-{self.version}{classifier}.{self.packaging}"
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: `FLUSSO_SANDBOX_CACHE`, else the user's cache folder."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("flusso-sandbox", appauthor=False)
-
-
 def read_manifest(name: str) -> list[RegistryFile] | None:
     """The files that a manifest of this package lists, or None where there is no such manifest."""
     source = resources.files("flusso_sandbox") / "manifests" / f"{name}.txt"
@@ -82,36 +68,10 @@ def read_manifest(name: str) -> list[RegistryFile] | None:
     return files
 
 
-@contextmanager
-def locked(folder: Path) -> Generator[None]:
-    """Holds the lock of one cache folder against other processes, which wait.
-
-    Raises:
-        DownloadUnavailable: The cache cannot be written, or the lock is held for too long.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{folder}.lock", timeout=_LOCK_SECONDS)
-        lock.acquire()
-    except Timeout as error:
-        msg = f"another process has been filling {folder} for {_LOCK_SECONDS:g} s: end it"
-        raise DownloadUnavailable(msg) from error
-    except OSError as error:
-        msg = f"the cache {folder.parent} cannot be written ({error}): set {CACHE_VARIABLE}"
-        raise DownloadUnavailable(msg) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def fetch(manifest: str, *, title: str, progress: ProgressCallback | None = None) -> Path:
     """Gives the folder that holds all files of a manifest, downloading them the first time.
 
-    A file counts only if its SHA-256 is the manifest's. The folder appears in the cache once it is
-    complete, so an interrupted download leaves nothing half-done behind.
+    A file counts only if its SHA-256 is the manifest's.
 
     Args:
         manifest: The manifest's name, such as `opensearch-3.8.0`.
@@ -123,29 +83,14 @@ def fetch(manifest: str, *, title: str, progress: ProgressCallback | None = None
     """
     files = read_manifest(manifest)
     if files is None:
-        msg = f"{title} has no file list for this platform"
+        msg = f"{title} has no file list for this platform: use a server that runs already"
         raise DownloadUnavailable(msg)
-    target = cache_folder() / manifest
-    if target.is_dir():
-        return target
-    with locked(target):
-        if not target.is_dir():
-            with progress_reporter(progress) as report:
-                _fill(target, files, title, report)
-    return target
 
+    def fill(folder: Path) -> None:
+        with progress_reporter(progress) as report:
+            _download(files, folder, title, report)
 
-def _fill(target: Path, files: list[RegistryFile], title: str, report: ProgressCallback) -> None:
-    for stale in target.parent.glob(f"{target.name}.partial-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
-    try:
-        complete = staging / "complete"
-        complete.mkdir()
-        _download(files, complete, title, report)
-        complete.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    return cached(manifest, fill)
 
 
 def _download(
@@ -204,7 +149,10 @@ def _download_one(
             digest.update(chunk)
             advance(len(chunk))
     if digest.hexdigest() != file.sha256:
-        msg = f"{file.name} is not the file that the manifest names (SHA-256 {digest.hexdigest()})"
+        msg = (
+            f"{file.name} is not the file that the manifest names (SHA-256 {digest.hexdigest()}): "
+            f"let {MIRROR_VARIABLE} name another mirror of Maven Central"
+        )
         raise DownloadUnavailable(msg)
 
 

