@@ -8,7 +8,6 @@ from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
@@ -79,7 +78,8 @@ def opensearch_cluster(given: str | None, ending: Ending) -> Generator[Future[Se
     """
     if given is not None:
         ready: Future[Server] = Future()
-        ready.set_result(Server("OpenSearch", given.rstrip("/"), _without_credentials(given)))
+        endpoint = OpenSearchEndpoint.from_url(given)
+        ready.set_result(Server("OpenSearch", endpoint.url, endpoint.shown))
         yield ready
         return
     version = OPENSEARCH_VERSIONS[0]
@@ -193,16 +193,3 @@ def _drop_slot(connection: Connection, name: str) -> None:
             raise SandboxError(msg)
         else:
             time.sleep(_POLL_SECONDS)
-
-
-def _without_credentials(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not host:
-        msg = "not an OpenSearch URL like http://127.0.0.1:9200"
-        raise SandboxError(msg)
-    return f"{parts.scheme}://{host}" + (f":{port}" if port else "") + parts.path.rstrip("/")
