@@ -157,7 +157,7 @@ def test_a_server_ends_with_the_program_that_started_it(
 @pytest.fixture
 def ordinary_cache() -> Iterator[Path]:
     """A folder with the programs of MariaDB that every account can read."""
-    programs = find_programs(MARIADB_VERSIONS[0], None)
+    programs = find_programs(MARIADB_VERSIONS[0], None).home
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         shutil.copytree(programs, Path(folder) / programs.name)

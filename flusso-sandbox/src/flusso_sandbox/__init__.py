@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from flusso_sandbox.errors import DownloadUnavailable, SandboxError
     from flusso_sandbox.mariadb import MARIADB_SETTINGS, MariaDBServer
     from flusso_sandbox.mariadb_files import MARIADB_VERSIONS
-    from flusso_sandbox.opensearch import OPENSEARCH_VERSIONS, OpenSearchServer
+    from flusso_sandbox.opensearch import OpenSearchServer
+    from flusso_sandbox.opensearch_files import OPENSEARCH_VERSIONS
     from flusso_sandbox.postgres import DEFAULT_SETTINGS, PostgresServer
     from flusso_sandbox.postgres_files import POSTGRES_VERSIONS
     from flusso_sandbox.progress import DownloadProgress, ProgressCallback
@@ -43,7 +44,7 @@ _HOMES = {
     "DEFAULT_SETTINGS": "postgres",
     "MARIADB_SETTINGS": "mariadb",
     "MARIADB_VERSIONS": "mariadb_files",
-    "OPENSEARCH_VERSIONS": "opensearch",
+    "OPENSEARCH_VERSIONS": "opensearch_files",
     "POSTGRES_VERSIONS": "postgres_files",
     "DownloadProgress": "progress",
     "DownloadUnavailable": "errors",

@@ -8,24 +8,20 @@ with MariaDBServer() as server:
 
 from __future__ import annotations
 
-import os
-import secrets
 import signal
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from flusso_sandbox.account import Account, unprivileged_account
+from flusso_sandbox.database_server import DatabaseServer
 from flusso_sandbox.endpoints import MariaDBEndpoint
-from flusso_sandbox.errors import SandboxError
-from flusso_sandbox.mariadb_files import MARIADB_VERSIONS, find_programs, readable_programs
-from flusso_sandbox.ports import free_port
-from flusso_sandbox.process import StopSignal, log_tail
-from flusso_sandbox.server import ThrowAwayServer
+from flusso_sandbox.mariadb_files import MARIADB_VERSIONS, find_programs
+from flusso_sandbox.process import StopSignal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from flusso_sandbox.programs import Installation
     from flusso_sandbox.progress import ProgressCallback
 
 MARIADB_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -55,16 +51,16 @@ _PRIVATE_SETTINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_INSTALL_SECONDS = 120.0
 _USER = "root"
 _STOP_SIGNALS = (StopSignal(signal.SIGTERM, 15.0),)
 
 
-class MariaDBServer(ThrowAwayServer):
+class MariaDBServer(DatabaseServer[MariaDBEndpoint]):
     """A MariaDB of its own in a temporary folder, on a free loopback port.
 
-    Connections need the password. As root the server runs as the account `postgres` or `nobody`.
-    See `ThrowAwayServer` for how it starts and ends. The first start needs a download of 149 MB.
+    Connections need the password; its URLs are SQLAlchemy's. As root the server runs as the account
+    `postgres` or `nobody`. See `ThrowAwayServer` for how it starts and ends. The first start needs
+    a download of 149 MB.
 
     Args:
         version: One of `MARIADB_VERSIONS`.
@@ -83,88 +79,45 @@ class MariaDBServer(ThrowAwayServer):
         progress: ProgressCallback | None = None,
     ) -> None:
         super().__init__(
-            f"MariaDB {version}", start_timeout=start_timeout, stop_signals=_STOP_SIGNALS
+            "MariaDB",
+            version,
+            versions=MARIADB_VERSIONS,
+            settings={**MARIADB_SETTINGS, **(settings or {}), **_PRIVATE_SETTINGS},
+            start_timeout=start_timeout,
+            stop_signals=_STOP_SIGNALS,
+            progress=progress,
         )
-        self.version = version
-        self._settings = {**MARIADB_SETTINGS, **(settings or {}), **_PRIVATE_SETTINGS}
-        self._progress = progress
-        self._programs: Path | None = None
-        self._password = secrets.token_urlsafe(18)
-        self._endpoint: MariaDBEndpoint | None = None
 
-    @property
-    def endpoint(self) -> MariaDBEndpoint:
-        """How to reach the server; it stays the same over restarts.
+    def _find_programs(self) -> Installation:
+        return find_programs(self.version, self._progress)
 
-        Raises:
-            SandboxError: The server was never started, or is closed.
-        """
-        if self._endpoint is None:
-            raise self._not_started()
-        return self._endpoint
+    def _endpoint_at(self, port: int) -> MariaDBEndpoint:
+        return MariaDBEndpoint("127.0.0.1", port, _USER, self._password)
 
-    def url(self, database: str | None = None) -> str:
-        """The SQLAlchemy URL of a database, password included; None for no database."""
-        return self.endpoint.url(database)
-
-    def create_database(self, name: str) -> str:
-        """Creates an empty database and gives its URL."""
-        return self.endpoint.create_database(name)
-
-    def drop_database(self, name: str) -> None:
-        """Drops a database, and ends its sessions."""
-        self.endpoint.drop_database(name)
-
-    def _choose_account(self) -> Account | None:
-        return unprivileged_account()
-
-    def _prepare(self, folder: Path) -> None:
-        programs = find_programs(self.version, self._progress)
-        self._programs = readable_programs(programs, self._account, folder)
-        secret = folder / "accounts.sql"
-        secret.touch(mode=0o600)
+    def _secret(self) -> str:
         # The password needs no quoting: it is made of letters, digits, `-` and `_`.
-        secret.write_text(
+        return (
             "FLUSH PRIVILEGES;\n"
             "DELETE FROM mysql.global_priv WHERE User IN ('', 'root');\n"
             "FLUSH PRIVILEGES;\n"
             f"CREATE USER '{_USER}'@'127.0.0.1' IDENTIFIED BY '{self._password}';\n"
-            f"GRANT ALL ON *.* TO '{_USER}'@'127.0.0.1' WITH GRANT OPTION;\n",
-            encoding="ascii",
+            f"GRANT ALL ON *.* TO '{_USER}'@'127.0.0.1' WITH GRANT OPTION;\n"
         )
-        if self._account is not None:
-            os.chown(secret, self._account.uid, self._account.gid)
-        self._install(self._programs, folder, secret)
-        secret.unlink()
 
-    def _install(self, programs: Path, folder: Path, secret: Path) -> None:
-        process = self._run(
-            (
-                str(programs / "scripts" / "mariadb-install-db"),
-                "--no-defaults",
-                f"--basedir={programs}",
-                f"--datadir={folder / 'data'}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                "--force",
-                f"--innodb-log-file-size={self._settings['innodb-log-file-size']}",
-                f"--extra-file={secret}",
-            )
+    def _initialiser(self, data: Path, secret: Path) -> Sequence[str]:
+        return (
+            str(self._programs / "scripts" / "mariadb-install-db"),
+            "--no-defaults",
+            f"--basedir={self._programs}",
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--force",
+            f"--innodb-log-file-size={self._settings['innodb-log-file-size']}",
+            f"--extra-file={secret}",
         )
-        try:
-            code = process.wait(_INSTALL_SECONDS)
-        finally:
-            process.stop()
-        if code != 0:
-            msg = f"mariadb-install-db of {self._name} failed ({code}).{log_tail(folder / 'log')}"
-            raise SandboxError(msg)
-
-    def _choose_port(self, folder: Path) -> None:
-        self._endpoint = MariaDBEndpoint("127.0.0.1", free_port(), _USER, self._password)
 
     def _command(self, folder: Path) -> Sequence[str]:
-        if self._programs is None:
-            raise self._not_started()
         return (
             str(self._programs / "bin" / "mariadbd"),
             "--no-defaults",
@@ -176,18 +129,6 @@ class MariaDBServer(ThrowAwayServer):
         )
 
     def _environment(self, folder: Path) -> Mapping[str, str]:
-        libraries = str(self._programs / "libs") if self._programs is not None else ""
-        return {
-            "PATH": os.defpath,
-            "LC_ALL": "C",
-            "TZ": "UTC",
-            "HOME": str(folder),
-            "TMPDIR": str(folder),
-            "LD_LIBRARY_PATH": libraries,
-        }
-
-    def _answers(self) -> bool:
-        return self.endpoint.answers()
-
-    def _forget(self, folder: Path) -> None:
-        self._programs = self._endpoint = None
+        libraries = str(self._programs / "libs")
+        own = {"TMPDIR": str(folder), "LD_LIBRARY_PATH": libraries}
+        return {**super()._environment(folder), **own}

