@@ -20,9 +20,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from flusso_sandbox.endpoints import MariaDBEndpoint, OpenSearchEndpoint, PostgresEndpoint
+    from flusso_sandbox.endpoints import (
+        DatabaseEndpoint,
+        MariaDBEndpoint,
+        OpenSearchEndpoint,
+        PostgresEndpoint,
+    )
+    from flusso_sandbox.server import EndpointT, ThrowAwayServer
 
 
 @pytest.fixture(scope="session")
@@ -32,24 +38,16 @@ def postgres_server() -> Iterator[PostgresEndpoint]:
     from flusso_sandbox.postgres import PostgresServer
     from flusso_sandbox.postgres_files import POSTGRES_VERSIONS
 
-    url = os.environ.get("FLUSSO_TEST_POSTGRES_URL")
-    if url:
-        yield PostgresEndpoint.from_url(url)
-        return
     version = os.environ.get("FLUSSO_TEST_POSTGRES_VERSION") or POSTGRES_VERSIONS[0]
-    with PostgresServer(version) as server:
-        yield server.endpoint
+    yield from _running(
+        "FLUSSO_TEST_POSTGRES_URL", PostgresEndpoint.from_url, PostgresServer(version)
+    )
 
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresEndpoint) -> Iterator[str]:
     """The URL of an empty database for this test alone; dropped afterwards with its slots."""
-    name = f"test_{secrets.token_hex(6)}"
-    url = postgres_server.create_database(name)
-    try:
-        yield url
-    finally:
-        postgres_server.drop_database(name)
+    yield from _database(postgres_server)
 
 
 @pytest.fixture(scope="session")
@@ -58,38 +56,26 @@ def mariadb_server() -> Iterator[MariaDBEndpoint]:
     from flusso_sandbox.endpoints import MariaDBEndpoint
     from flusso_sandbox.mariadb import MariaDBServer
 
-    url = os.environ.get("FLUSSO_TEST_MARIADB_URL")
-    if url:
-        yield MariaDBEndpoint.from_url(url)
-        return
-    with MariaDBServer() as server:
-        yield server.endpoint
+    yield from _running("FLUSSO_TEST_MARIADB_URL", MariaDBEndpoint.from_url, MariaDBServer())
 
 
 @pytest.fixture
 def mariadb_database(mariadb_server: MariaDBEndpoint) -> Iterator[str]:
     """The SQLAlchemy URL of an empty database for this test alone; dropped afterwards."""
-    name = f"test_{secrets.token_hex(6)}"
-    url = mariadb_server.create_database(name)
-    try:
-        yield url
-    finally:
-        mariadb_server.drop_database(name)
+    yield from _database(mariadb_server)
 
 
 @pytest.fixture(scope="session")
 def opensearch_server() -> Iterator[OpenSearchEndpoint]:
     """An OpenSearch node, shared by the whole run."""
     from flusso_sandbox.endpoints import OpenSearchEndpoint
-    from flusso_sandbox.opensearch import OPENSEARCH_VERSIONS, OpenSearchServer
+    from flusso_sandbox.opensearch import OpenSearchServer
+    from flusso_sandbox.opensearch_files import OPENSEARCH_VERSIONS
 
-    url = os.environ.get("FLUSSO_TEST_OPENSEARCH_URL")
-    if url:
-        yield OpenSearchEndpoint(url.rstrip("/"))
-        return
     version = os.environ.get("FLUSSO_TEST_OPENSEARCH_VERSION") or OPENSEARCH_VERSIONS[0]
-    with OpenSearchServer(version) as server:
-        yield server.endpoint
+    yield from _running(
+        "FLUSSO_TEST_OPENSEARCH_URL", OpenSearchEndpoint.from_url, OpenSearchServer(version)
+    )
 
 
 @pytest.fixture
@@ -100,3 +86,24 @@ def opensearch_prefix(opensearch_server: OpenSearchEndpoint) -> Iterator[str]:
         yield prefix
     finally:
         opensearch_server.delete_indexes(prefix)
+
+
+def _running(
+    variable: str, from_url: Callable[[str], EndpointT], throw_away: ThrowAwayServer[EndpointT]
+) -> Iterator[EndpointT]:
+    """The server that the variable names, else the throw-away one, which is started for it."""
+    url = os.environ.get(variable)
+    if url:
+        yield from_url(url)
+        return
+    with throw_away:
+        yield throw_away.endpoint
+
+
+def _database(server: DatabaseEndpoint) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    url = server.create_database(name)
+    try:
+        yield url
+    finally:
+        server.drop_database(name)
