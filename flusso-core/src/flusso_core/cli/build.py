@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from flusso_core.cli.console import log_to_stderr
 from flusso_core.cli.deployment import config_option, lock_option
 from flusso_core.cli.options import session_of, verbosity
 from flusso_core.errors import FlussoError
@@ -22,14 +23,11 @@ def command(context: click.Context, config: Path, lock: Path) -> None:
     The file is portable: it holds everything that `flusso run --locked` needs, and no secret.
     The plugins have to be installed, as only they know which of their options are secrets.
     """
-    from flusso_core.cli.console import stderr
     from flusso_core.config import load_deployment
     from flusso_core.config.lock import write_lock
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
-    console = stderr()
-    configure_logging(console, session_of(context).verbosity)
+    console = log_to_stderr(context)
     planned = plan(load_deployment(config))
     try:
         changed = write_lock(planned.deployment, lock, planned.models)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from flusso_core.cli.console import log_to_stderr
 from flusso_core.cli.deployment import DeploymentArguments, deployment_options, overrides_of
 from flusso_core.cli.exits import ExitCode
 from flusso_core.cli.findings import (
@@ -58,12 +59,9 @@ def command(context: click.Context, **given: Unpack[CheckArguments]) -> ExitCode
     error it ends with 5.
     """
     from flusso_core.cli.compiling import read
-    from flusso_core.cli.console import stderr
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
-    console = stderr()
-    configure_logging(console, session_of(context).verbosity)
+    console = log_to_stderr(context)
     try:
         planned = plan(read(given), overrides_of(given))
         found = () if given["offline"] else asyncio.run(_online(planned))

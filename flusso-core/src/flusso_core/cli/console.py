@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flusso_core.cli.options import session_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -38,6 +40,15 @@ def stderr() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+
+def log_to_stderr(context: click.Context) -> Console:
+    """Have the log go where everything else does, as much of it as `-v` and `-q` ask for."""
+    from flusso_core.observe.logging import configure_logging
+
+    console = stderr()
+    configure_logging(console, session_of(context).verbosity)
+    return console
 
 
 def print_json(content: Mapping[str, JsonValue]) -> None:

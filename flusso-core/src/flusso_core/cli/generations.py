@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flusso_core.cli.console import print_json, print_line
+from flusso_core.cli.console import log_to_stderr, print_json, print_line
 from flusso_core.cli.deployment import deployment_options, overrides_of
 from flusso_core.cli.exits import ExitCode
 from flusso_core.cli.named_index import index_argument
-from flusso_core.cli.options import format_option, option, session_of, verbosity
+from flusso_core.cli.options import format_option, option, verbosity
 from flusso_core.cli.running import RunningArguments, operate, running_options
 from flusso_core.errors import EngineError
 
@@ -64,13 +64,10 @@ def change_generation(
 ) -> ExitCode:
     """Have a run begin with it, wait where that is wished for, and print where it stands."""
     from flusso_core.cli.compiling import read
-    from flusso_core.cli.console import stderr
     from flusso_core.observe import progress_observer
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
-    console = stderr()
-    configure_logging(console, session_of(context).verbosity)
+    console = log_to_stderr(context)
     planned, index = plan(read(given), overrides_of(given)), given["index"]
     begun = False
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from flusso_core.cli.catalogues import connection_variable_option, read_catalogue
+from flusso_core.cli.console import log_to_stderr
 from flusso_core.cli.deployment import config_option
 from flusso_core.cli.options import option, session_of, verbosity
 from flusso_core.cli.writing import refuse_existing, write_new
@@ -87,13 +88,10 @@ def command(context: click.Context, **given: Unpack[InitArguments]) -> None:
     keys lead to, and what points at it, is folded in, one step far. The configuration and a schema
     file beside it are commented, and pass `flusso check`. Nothing is ever overwritten.
     """
-    from flusso_core.cli.console import stderr
     from flusso_core.drafting import draft_schema, schema_text
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.plugins import load_builder, load_capture, load_sink
 
-    console = stderr()
-    configure_logging(console, session_of(context).verbosity)
+    console = log_to_stderr(context)
     config = given["config"]
     refuse_existing(config)
     capture = load_capture(given["source_type"])

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from flusso_core.cli.console import print_json, print_line, print_table
+from flusso_core.cli.console import log_to_stderr, print_json, print_line, print_table
 from flusso_core.cli.deployment import DeploymentArguments, deployment_options, overrides_of
 from flusso_core.cli.named_index import index_argument, only
-from flusso_core.cli.options import format_option, option, session_of, verbosity
+from flusso_core.cli.options import format_option, option, verbosity
 
 if TYPE_CHECKING:
     from flusso_core.model import JsonValue, MappedField
@@ -44,11 +44,9 @@ def command(context: click.Context, **given: Unpack[MappingArguments]) -> None:
     Reads files only: neither the source nor a sink has to be there.
     """
     from flusso_core.cli.compiling import read
-    from flusso_core.cli.console import stderr
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
-    configure_logging(stderr(), session_of(context).verbosity)
+    log_to_stderr(context)
     planned = plan(only(read(given), given["index"]), overrides_of(given))
     mapping = planned.make_builder().mappings()[given["index"]]
     definitions = {

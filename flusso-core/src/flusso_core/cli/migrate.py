@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from flusso_core.cli.catalogues import connection_variable_option, read_catalogue
-from flusso_core.cli.console import print_json, print_table
+from flusso_core.cli.console import log_to_stderr, print_json, print_table
 from flusso_core.cli.options import format_option, option, session_of, verbosity
 from flusso_core.cli.writing import refuse_existing, write_new
 
@@ -59,13 +59,10 @@ def pgsync(context: click.Context, **given: Unpack[PgsyncArguments]) -> None:
     JSON path. PGSync reads types and foreign keys from the database when it runs; so they are read
     here. Nothing is ever overwritten.
     """
-    from flusso_core.cli.console import stderr
     from flusso_core.drafting import migrate_pgsync, parse_pgsync, schema_text
     from flusso_core.files import read_text
-    from flusso_core.observe.logging import configure_logging
 
-    console = stderr()
-    configure_logging(console, session_of(context).verbosity)
+    console = log_to_stderr(context)
     documents = parse_pgsync(read_text(given["schema"]), str(given["schema"]))
     variable = given["connection_variable"]
     tables = None if given["offline"] else asyncio.run(_tables(variable))

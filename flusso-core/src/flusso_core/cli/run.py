@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from flusso_core.cli.console import log_to_stderr
 from flusso_core.cli.deployment import (
     DeploymentArguments,
     deployment_options,
     overrides_of,
     valid_address,
 )
-from flusso_core.cli.options import option, session_of, verbosity
+from flusso_core.cli.options import option, verbosity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,14 +90,11 @@ def command(context: click.Context, **given: Unpack[RunArguments]) -> None:
     land and exits with 0; a second one exits at once.
     """
     from flusso_core.cli.compiling import is_locked, read, rewrite
-    from flusso_core.cli.console import stderr
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
     if given["once"] and given["backfill_only"]:
         raise click.UsageError("--once and --backfill-only exclude each other")
-    console = stderr()
-    configure_logging(console, session_of(context).verbosity)
+    console = log_to_stderr(context)
     overrides = overrides_of(
         given,
         sinks=None if given["pretty"] is None else {"pretty": given["pretty"]},

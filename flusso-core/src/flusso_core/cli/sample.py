@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 
-from flusso_core.cli.console import FORMAT_VERSION, print_line
+from flusso_core.cli.console import FORMAT_VERSION, log_to_stderr, print_line
 from flusso_core.cli.deployment import DeploymentArguments, deployment_options, overrides_of
 from flusso_core.cli.exits import ExitCode
 from flusso_core.cli.named_index import index_argument, only
@@ -59,12 +59,9 @@ def command(context: click.Context, **given: Unpack[SampleArguments]) -> ExitCod
     JSON array of their texts, such as '["7","de"]'. A key without a document ends it with 1.
     """
     from flusso_core.cli.compiling import read
-    from flusso_core.cli.console import stderr
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
-    console = stderr()
-    configure_logging(console, session_of(context).verbosity)
+    console = log_to_stderr(context)
     planned = plan(only(read(given), given["index"]), overrides_of(given))
     documents = asyncio.run(_documents(planned, given["keys"], given["rows"]))
     documents = _transformed(planned, given["index"], documents)

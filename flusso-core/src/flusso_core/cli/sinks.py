@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flusso_core.cli.console import log_to_stderr
 from flusso_core.cli.deployment import DeploymentArguments, overrides_of
-from flusso_core.cli.options import option, session_of
+from flusso_core.cli.options import option
 
 if TYPE_CHECKING:
     from flusso_core.pipeline import Plan
@@ -25,11 +26,9 @@ def planned_sinks(
         click.UsageError: it has no sink of that name.
     """
     from flusso_core.cli.compiling import read
-    from flusso_core.cli.console import stderr
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
-    configure_logging(stderr(), session_of(context).verbosity)
+    log_to_stderr(context)
     planned = plan(read(given), overrides_of(given))
     if only is None:
         return planned, list(planned.sinks)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from flusso_core.cli.console import print_json, print_table
+from flusso_core.cli.console import log_to_stderr, print_json, print_table
 from flusso_core.cli.deployment import DeploymentArguments, deployment_options, overrides_of
 from flusso_core.cli.exits import ExitCode
-from flusso_core.cli.options import format_option, option, session_of, verbosity
+from flusso_core.cli.options import format_option, option, verbosity
 
 if TYPE_CHECKING:
     from flusso_core.model import Removal
@@ -43,12 +43,10 @@ def command(context: click.Context, **given: Unpack[TeardownArguments]) -> ExitC
     said so.
     """
     from flusso_core.cli.compiling import read
-    from flusso_core.cli.console import stderr
-    from flusso_core.observe.logging import configure_logging
     from flusso_core.pipeline import plan
 
     dry_run = given["dry_run"]
-    configure_logging(stderr(), session_of(context).verbosity)
+    log_to_stderr(context)
     planned = plan(read(given), overrides_of(given))
     if not dry_run and not given["yes"]:
         message = "Remove what runs have made at the source? Each index then has to be filled again"
