@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Column, Index, Integer, MetaData, Table
+from sqlalchemy.schema import CreateIndex
 
 from flusso_core.hookspecs import SourceContext
 from flusso_core.model import Finding, Severity
 from flusso_core.testing.conformance import SCHEMA
 from flusso_source_polling.capture import PollingCapture
+from flusso_source_polling.dialects import Dialect
+from flusso_source_polling.dialects.mariadb import MariaDBDialect
+from flusso_source_polling.dialects.postgres import PostgresDialect
+from flusso_source_polling.dialects.sqlite import SqliteDialect
 from flusso_source_polling.options import PollingOptions
 
 TABLES = """
@@ -27,8 +33,7 @@ SEEN = (
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "checked.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(TABLES)
@@ -130,18 +135,27 @@ async def test_an_option_that_fits_no_table_is_an_error(path: Path) -> None:
     assert "there is no column 'nowhere' for a cursor" in found.message
 
 
+@pytest.mark.parametrize("dialect", [MariaDBDialect(), PostgresDialect(), SqliteDialect()])
+def test_sql_to_paste_has_names_as_they_are(dialect: Dialect) -> None:
+    """R5: a driver would have percent signs doubled."""
+    name = '100 %  "sure" `it` is'
+    column = Column(name, Integer)
+    Table(name, MetaData(), column)
+    index = dialect.quoting.definition(CreateIndex(Index(name, column)))
+    quoted = dialect.quoting.name(name)
+    assert index == f"CREATE INDEX {quoted} ON {quoted} ({quoted})"
+    assert "100 %  " in quoted
+
+
 @pytest.mark.integration
-async def test_on_postgres_passes_want_an_index_of_what_they_hash(
-    postgres_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_on_postgres_passes_want_an_index_of_what_they_hash(postgres_database: str) -> None:
     """So that they read it alone."""
     import psycopg
 
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    url = postgres_database.replace("postgresql://", "postgresql+psycopg://", 1)
     with psycopg.connect(postgres_database, autocommit=True) as connection:
         connection.execute(TABLES)
-        found = await check(url, parents={"cursor": "xmin"}, children={"cursor": "version"})
+        ways = {"parents": {"cursor": "xmin"}, "children": {"cursor": "version"}}
+        found = await check(postgres_database, **ways)
         sql = [one.cure for one in found if (one.cure or "").startswith("CREATE")]
         assert sql == [
             "CREATE INDEX flusso_children_version ON public.children (version, key)",
@@ -150,5 +164,5 @@ async def test_on_postgres_passes_want_an_index_of_what_they_hash(
         assert "however long its transaction was open" in found[0].message
         for statement in sql:
             connection.execute((statement or "").encode())
-        found = await check(url, parents={"cursor": "xmin"}, children={"cursor": "version"})
+        found = await check(postgres_database, **ways)
         assert not [one for one in found if (one.cure or "").startswith("CREATE")]

@@ -61,7 +61,7 @@ def look_over(
         if assembly.holds_snapshot:
             found += find_obstacle(database, names)
         for followed in assembly.followed():
-            found += promises(connection, followed)
+            found += promises(database.dialect, followed)
         found += assembly.check()
     return found
 

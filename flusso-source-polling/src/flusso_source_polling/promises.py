@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Index, MetaData
+from sqlalchemy import Index, MetaData
 from sqlalchemy import types as sql
 from sqlalchemy.schema import CreateIndex
 
 from flusso_core.model import Finding, Severity
 from flusso_source_polling.catalogue import Table
 from flusso_source_polling.cursors import Cursor
+from flusso_source_polling.dialects import Dialect
 from flusso_source_polling.options import Deletes
 from flusso_source_polling.picture import Lens, Watch
 from flusso_source_polling.readers import Following
@@ -41,7 +42,7 @@ class Followed:
     knows_transactions: bool
 
 
-def promises(connection: Connection, followed: Followed) -> Iterator[Finding]:
+def promises(dialect: Dialect, followed: Followed) -> Iterator[Finding]:
     """What is promised of a table, and what would make it better."""
     table, cursor = followed.watch.table, followed.lens.cursor
     subject = f"table {table.name}"
@@ -52,7 +53,7 @@ def promises(connection: Connection, followed: Followed) -> Iterator[Finding]:
     yield _deletes(subject, followed)
     if cursor.column is not None:
         yield from _blind_spots(subject, followed, cursor.column)
-        yield from _indexes(connection, subject, followed, cursor.column)
+        yield from _indexes(dialect, subject, followed, cursor.column)
 
 
 def _compared(followed: Followed) -> str:
@@ -123,9 +124,7 @@ def _blind_spots(subject: str, followed: Followed, column: str) -> Iterator[Find
         )
 
 
-def _indexes(
-    connection: Connection, subject: str, followed: Followed, column: str
-) -> Iterator[Finding]:
+def _indexes(dialect: Dialect, subject: str, followed: Followed, column: str) -> Iterator[Finding]:
     watch = followed.watch
     table = watch.table
     if not any(names[:1] == [column] for names, _ in _found(table)):
@@ -133,7 +132,7 @@ def _indexes(
             Severity.WARNING,
             subject,
             f"no index begins with {column!r}: each poll reads the whole table",
-            _create(connection, table, column, list(dict.fromkeys((column, *watch.key)))),
+            _create(dialect, table, column, list(dict.fromkeys((column, *watch.key)))),
         )
     beside = [name for name in (*watch.routing, column) if name not in watch.key]
     needed = {*watch.key, *beside}
@@ -146,7 +145,7 @@ def _indexes(
             Severity.INFO,
             subject,
             "a pass over the keys reads whole rows: no index has all that it hashes",
-            _create(connection, table, "keys", watch.key, beside),
+            _create(dialect, table, "keys", watch.key, beside),
         )
 
 
@@ -163,7 +162,7 @@ def _found(table: Table) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def _create(
-    connection: Connection,
+    dialect: Dialect,
     table: Table,
     last: str,
     columns: Sequence[str],
@@ -172,10 +171,9 @@ def _create(
     """The statement that makes an index, whose name ends with `last`."""
     copy = table.sql.to_metadata(MetaData())
     name = f"flusso_{table.name.name}_{last}".encode()[:_NAME_BYTES].decode(errors="ignore")
-    if connection.dialect.name == "postgresql":
+    if dialect.name == "postgresql":
         keys = [copy.columns[one] for one in columns]
         index = Index(name, *keys, postgresql_include=list(included))
     else:
         index = Index(name, *(copy.columns[one] for one in (*columns, *included)))
-    statement = str(CreateIndex(index).compile(dialect=connection.dialect))
-    return " ".join(statement.split())
+    return dialect.quoting.definition(CreateIndex(index))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import CursorResult, create_engine
 from sqlalchemy.pool import NullPool
 
-from flusso_source_polling.outbox.model import Quoting
+from flusso_source_polling.database import Database
 
 
 class Application:
@@ -21,19 +20,13 @@ class Application:
     """
 
     def __init__(self, url: str) -> None:
-        engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        database = Database(url)
+        engine = create_engine(database.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._connection = engine.connect()
-        self.quoting = Quoting(type(engine.dialect))
+        self.quoting = database.dialect.quoting
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the connection."""
         self._connection.close()
 
     def execute(self, statement: str) -> CursorResult[Any]:

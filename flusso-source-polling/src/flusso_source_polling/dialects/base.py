@@ -14,6 +14,7 @@ from sqlalchemy.types import TypeEngine
 
 from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
+from flusso_source_polling.dialects.quoting import Quoting
 
 
 class Json(str):
@@ -60,11 +61,13 @@ class Dialect(ABC):
     Attributes:
         name: of the database.
         arguments: of its engine.
+        quoting: of names and values in statements that are sent, or shown, as they are.
         install: how to get its driver, where it is not Python's own.
     """
 
     name: str
     arguments: Mapping[str, Any]
+    quoting: Quoting
     install: str = ""
 
     @abstractmethod
@@ -93,6 +96,11 @@ class Dialect(ABC):
     @abstractmethod
     def schema(self, name: str) -> str | None:
         """The schema by which SQLAlchemy finds tables of that schema."""
+
+    def quoted(self, name: TableName) -> str:
+        """A table's name, or that of something beside it, in a statement."""
+        schema = self.schema(name.schema)
+        return self.quoting.name(*([] if schema is None else [schema]), name.name)
 
     def collations(self, connection: Connection, table: str, schema: str | None) -> dict[str, str]:
         """The collations of a table's columns, where the dialect needs them."""

@@ -37,6 +37,7 @@ from flusso_source_polling.dialects.base import (
     Spelling,
     Value,
 )
+from flusso_source_polling.dialects.quoting import Quoting
 from flusso_source_polling.dialects.spelling import finite, json_value, number, timestamp
 
 _RAW = sql.NullType()
@@ -66,6 +67,7 @@ class MariaDBDialect(Dialect):
     """MariaDB 11.4, whose tables are of InnoDB."""
 
     name = "mariadb"
+    quoting = Quoting(mysql.dialect)
     install = "pip install pymysql"
     arguments: Mapping[str, Any] = {
         "isolation_level": "REPEATABLE READ",
@@ -104,7 +106,7 @@ class MariaDBDialect(Dialect):
             if engine not in (None, "InnoDB"):
                 return (
                     f"table {table} is of the engine {engine}, so no snapshot of it can be read",
-                    f"ALTER TABLE `{table.name}` ENGINE = InnoDB",
+                    f"ALTER TABLE {self.quoted(table)} ENGINE = InnoDB",
                 )
         return None
 

@@ -23,6 +23,7 @@ from flusso_source_polling.dialects.base import (
     Spelling,
     Value,
 )
+from flusso_source_polling.dialects.quoting import Quoting
 
 _RAW = sql.NullType()
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
@@ -42,6 +43,7 @@ class PostgresDialect(Dialect):
     """Postgres without logical replication."""
 
     name = "postgresql"
+    quoting = Quoting(pg.dialect)
     install = 'pip install "psycopg[binary]"'
     arguments: Mapping[str, Any] = {
         "isolation_level": "REPEATABLE READ",

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, case, collate, event, func, literal, null, type_coerce
 from sqlalchemy import types as sql
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 
 from flusso_core.errors import ConfigError, SourceFatal
@@ -28,6 +29,7 @@ from flusso_source_polling.dialects.base import (
     Spelling,
     Value,
 )
+from flusso_source_polling.dialects.quoting import Quoting
 from flusso_source_polling.dialects.spelling import finite, json_value, number, timestamp
 
 _RAW = sql.NullType()
@@ -41,6 +43,7 @@ class SqliteDialect(Dialect):
     """SQLite through Python's own `sqlite3`."""
 
     name = "sqlite"
+    quoting = Quoting(sqlite.dialect)
     arguments: Mapping[str, Any] = {"connect_args": {"check_same_thread": False, "timeout": 5.0}}
 
     def require(self, url: URL) -> None:

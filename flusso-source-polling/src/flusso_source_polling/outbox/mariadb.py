@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, func, literal_column
+from sqlalchemy import ColumnElement, Connection, func, literal_column
 from sqlalchemy import types as sql
-from sqlalchemy.dialects import mysql
-from sqlalchemy.types import TypeEngine
 
 from flusso_core.model import TableName
 from flusso_source_polling.dialects.mariadb import MariaDBDialect
@@ -17,12 +15,11 @@ from flusso_source_polling.outbox.model import (
     Caveat,
     Logged,
     OutboxDialect,
-    Quoting,
     Triggers,
     Wanted,
 )
 
-_QUOTING = Quoting(mysql.dialect)
+_QUOTING = MariaDBDialect.quoting
 
 _INSTALLED = """
 SELECT event_object_schema = database(), event_object_schema, event_object_table, trigger_name,
@@ -40,41 +37,23 @@ ORDER BY constraint_name
 
 
 class MariaDBOutbox(OutboxDialect):
-    """Any number of writers: an entry can commit long after one with a higher id."""
+    """Any number of writers: an entry can commit long after one with a higher id.
 
-    _dialect = MariaDBDialect()
+    Ids are AUTO_INCREMENT; triggers leave the application its own LAST_INSERT_ID. A TRUNCATE
+    fires none.
+    """
 
-    @property
-    def id_type(self) -> TypeEngine[Any]:
-        """AUTO_INCREMENT; triggers leave the application its own LAST_INSERT_ID."""
-        return BigInteger()
-
-    def read_id(self, text: str) -> int:
-        """A number."""
-        return int(text)
-
-    @property
-    def sees_truncate(self) -> bool:
-        """It fires no trigger."""
-        return False
-
-    @property
-    def _schema(self) -> str | None:
-        return self._dialect.schema(self.name.schema)
-
-    @property
-    def writing(self) -> tuple[str, ...]:
-        """Connections only read, as they are set up. Who waits for a table's lock makes everybody
-        wait who comes later, so nothing waits for long. Other isolation levels would lock the
-        gap where an entry is gone already, and where the application inserts. Triggers keep the
-        mode of the session that made them: one in which nothing is an error.
-        """
-        return (
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            "SET SESSION TRANSACTION READ WRITE",
-            "SET SESSION lock_wait_timeout = 2, SESSION innodb_lock_wait_timeout = 2",
-            "SET SESSION sql_mode = ''",
-        )
+    dialect = MariaDBDialect()
+    # Connections only read, as they are set up. Who waits for a table's lock makes everybody wait
+    # who comes later, so nothing waits for long. Other isolation levels would lock the gap where
+    # an entry is gone already, and where the application inserts. Triggers keep the mode of the
+    # session that made them: one in which nothing is an error.
+    writing = (
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET SESSION TRANSACTION READ WRITE",
+        "SET SESSION lock_wait_timeout = 2, SESSION innodb_lock_wait_timeout = 2",
+        "SET SESSION sql_mode = ''",
+    )
 
     def create(self) -> tuple[str, ...]:
         """Make the log, if it is not there."""
@@ -83,16 +62,11 @@ class MariaDBOutbox(OutboxDialect):
         )
         settings = "ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
         comment = _QUOTING.text("Written by triggers of flusso. To remove it: flusso teardown")
-        log, reader = self._name(self.name), self._name(self.reader_name)
+        log, reader = self.dialect.quoted(self.name), self.dialect.quoted(self.reader_name)
         return (
             f"CREATE TABLE IF NOT EXISTS {log} ({columns}) {settings} COMMENT = {comment}",
             f"CREATE TABLE IF NOT EXISTS {reader} (stream longtext) {settings}",
         )
-
-    def drop(self) -> tuple[str, ...]:
-        """Remove the log."""
-        names = (self.name, self.reader_name)
-        return tuple(f"DROP TABLE IF EXISTS {self._name(name)}" for name in names)
 
     def wanted(self, connection: Connection, logged: Logged) -> Wanted:
         """The triggers that a table should have.
@@ -102,6 +76,8 @@ class MariaDBOutbox(OutboxDialect):
         """
         log = self._log_from(connection, logged.name)
         old, new = self._row(logged, "OLD"), self._row(logged, "NEW")
+        table = self.dialect.quoted(logged.name)
+        of = f"{_QUOTING.text(logged.name.schema)}, {_QUOTING.text(logged.name.name)}"
         triggers: dict[str, str] = {}
         statements: list[str] = []
         for what, rows in (
@@ -109,17 +85,13 @@ class MariaDBOutbox(OutboxDialect):
             ("update", f"{old}, {new}"),
             ("delete", f"{old}, NULL"),
         ):
-            schema, table = _QUOTING.text(logged.name.schema), _QUOTING.text(logged.name.name)
-            body = (
-                f"INSERT INTO {log} ({', '.join(COLUMNS)}) "
-                f"VALUES ({schema}, {table}, '{what}', {rows})"
-            )
+            body = f"INSERT INTO {log} ({', '.join(COLUMNS)}) VALUES ({of}, '{what}', {rows})"
             name = self.trigger(logged.name, what)
             when = f"AFTER {what.upper()}"
             triggers[name] = _shown(f"{when} {body}")
+            trigger = self.dialect.quoted(TableName(logged.name.schema, name))
             statements.append(
-                f"CREATE OR REPLACE TRIGGER {self._name(TableName(logged.name.schema, name))} "
-                f"{when} ON {self._name(logged.name)} FOR EACH ROW {body}"
+                f"CREATE OR REPLACE TRIGGER {trigger} {when} ON {table} FOR EACH ROW {body}"
             )
         return Wanted(logged, triggers, tuple(statements))
 
@@ -136,11 +108,6 @@ class MariaDBOutbox(OutboxDialect):
             if self.made(name) and _shown(statement).startswith(_shown(f"INSERT INTO {log} ")):
                 found.setdefault(of, {})[name] = _shown(f"{when} {statement}")
         return found
-
-    def remove(self, table: TableName, triggers: Sequence[str]) -> tuple[str, ...]:
-        """Remove these triggers."""
-        names = (self._name(TableName(table.schema, name)) for name in triggers)
-        return tuple(f"DROP TRIGGER IF EXISTS {name}" for name in names)
 
     def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
         """What the server does without firing a trigger (manual, "Trigger Limitations"), and what
@@ -159,7 +126,7 @@ class MariaDBOutbox(OutboxDialect):
                 f"before that: {'; '.join(self.remove(logged.name, names))}",
             ),
         ]
-        schema = self._dialect.schema(logged.name.schema)
+        schema = self.dialect.schema(logged.name.schema)
         cascades = connection.exec_driver_sql(_CASCADES, (schema, logged.name.name)).scalars()
         found += [
             Caveat(
@@ -178,7 +145,7 @@ class MariaDBOutbox(OutboxDialect):
             value: ColumnElement[Any] = literal_column(f"{row}.{_QUOTING.name(name)}")
             if isinstance(column.type, sql.TIMESTAMP):
                 value = _in_utc(value)
-            parts += [_QUOTING.text(name), _QUOTING.expression(self._dialect.key(value, column))]
+            parts += [_QUOTING.text(name), _QUOTING.expression(self.dialect.key(value, column))]
         return f"JSON_OBJECT({', '.join(parts)})"
 
     def _log_from(self, connection: Connection, table: TableName) -> str:
@@ -187,14 +154,10 @@ class MariaDBOutbox(OutboxDialect):
         """
         if table.schema == self.name.schema:
             return _QUOTING.name(self.name.name)
-        schema = self._schema
+        schema = self.dialect.schema(self.name.schema)
         if schema is None:
             schema = str(connection.exec_driver_sql("SELECT database()").scalar_one())
         return _QUOTING.name(schema, self.name.name)
-
-    def _name(self, name: TableName) -> str:
-        schema = self._dialect.schema(name.schema)
-        return _QUOTING.name(name.name) if schema is None else _QUOTING.name(schema, name.name)
 
 
 def _shown(statement: str) -> str:

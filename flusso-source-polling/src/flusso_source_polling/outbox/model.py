@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, MetaData, Text, literal
-from sqlalchemy import Dialect as SqlDialect
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Text
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.types import TypeEngine
 
 from flusso_core.model import TableName
 from flusso_source_polling.catalogue import Table
+from flusso_source_polling.dialects import Dialect
 
 LONGEST_NAME = 40
 """Characters of an outbox's name at most: names of triggers are made of it, 63 bytes at most."""
@@ -23,32 +23,6 @@ LONGEST_NAME = 40
 
 COLUMNS = ("table_schema", "table_name", "operation", "old_row", "new_row")
 """What an entry has beside its id. The rows are JSON objects: texts by columns' names."""
-
-
-class Quoting:
-    """Writes names and values into statements that are sent, or shown, as they are.
-
-    Args:
-        dialect: whose.
-    """
-
-    def __init__(self, dialect: Callable[..., SqlDialect]) -> None:
-        # Named parameters: with others, a percent sign would be doubled.
-        self._dialect = dialect(paramstyle="named")
-
-    def name(self, *parts: str) -> str:
-        """An identifier, behind the names of what it is in."""
-        quote = self._dialect.identifier_preparer.quote_identifier
-        return ".".join(quote(one) for one in parts)
-
-    def text(self, value: str) -> str:
-        """A text, where a backslash is one."""
-        return self.expression(literal(value, Text()))
-
-    def expression(self, expression: ColumnElement[Any]) -> str:
-        """An expression with its values."""
-        compiled = expression.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True})
-        return str(compiled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +81,19 @@ class OutboxDialect(ABC):
 
     Args:
         name: the log's table.
+
+    Attributes:
+        dialect: the database's other ways.
+        writing: statements that begin a transaction which may write and waits for no lock for
+            long.
+        id_type: of the entries' ids, which grow: a number that the database gives.
+        sees_truncate: whether a TRUNCATE is in the log.
     """
+
+    dialect: Dialect
+    writing: tuple[str, ...]
+    id_type: TypeEngine[Any] = BigInteger()
+    sees_truncate: bool = False
 
     def __init__(self, name: TableName) -> None:
         self.name = name
@@ -118,11 +104,6 @@ class OutboxDialect(ABC):
         return TableName(self.name.schema, f"{self.name.name}_reader")
 
     @property
-    @abstractmethod
-    def id_type(self) -> TypeEngine[Any]:
-        """The type of the entries' ids, which grow."""
-
-    @property
     def log(self) -> SqlTable:
         """The log's table, for statements."""
         return SqlTable(
@@ -130,42 +111,27 @@ class OutboxDialect(ABC):
             MetaData(),
             Column("id", self.id_type, primary_key=True),
             *(Column(name, Text) for name in COLUMNS),
-            schema=self._schema,
+            schema=self.dialect.schema(self.name.schema),
         )
 
     @property
     def reader(self) -> SqlTable:
         """The table that says who reads the log, for statements."""
-        return SqlTable(
-            self.reader_name.name, MetaData(), Column("stream", Text), schema=self._schema
-        )
+        schema = self.dialect.schema(self.name.schema)
+        return SqlTable(self.reader_name.name, MetaData(), Column("stream", Text), schema=schema)
 
-    @abstractmethod
     def read_id(self, text: str) -> Any:
         """An id that was written down."""
-
-    @property
-    @abstractmethod
-    def sees_truncate(self) -> bool:
-        """Whether a TRUNCATE is in the log."""
-
-    @property
-    @abstractmethod
-    def _schema(self) -> str | None:
-        """The schema by which SQLAlchemy finds the log."""
-
-    @property
-    @abstractmethod
-    def writing(self) -> tuple[str, ...]:
-        """Statements that begin a transaction which may write and waits for no lock for long."""
+        return int(text)
 
     @abstractmethod
     def create(self) -> tuple[str, ...]:
         """Make the log, if it is not there."""
 
-    @abstractmethod
     def drop(self) -> tuple[str, ...]:
         """Remove the log. Triggers that are still there would then break whoever writes."""
+        names = (self.name, self.reader_name)
+        return tuple(f"DROP TABLE IF EXISTS {self.dialect.quoted(name)}" for name in names)
 
     @abstractmethod
     def wanted(self, connection: Connection, logged: Logged) -> Wanted:
@@ -175,9 +141,10 @@ class OutboxDialect(ABC):
     def installed(self, connection: Connection) -> Mapping[TableName, Triggers]:
         """Every trigger of this outbox, by the table that it is on."""
 
-    @abstractmethod
     def remove(self, table: TableName, triggers: Sequence[str]) -> tuple[str, ...]:
         """Remove these triggers of a table; one transaction."""
+        names = (self.dialect.quoted(TableName(table.schema, name)) for name in triggers)
+        return tuple(f"DROP TRIGGER IF EXISTS {name}" for name in names)
 
     @abstractmethod
     def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:

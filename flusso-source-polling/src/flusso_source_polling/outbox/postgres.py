@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Uuid, literal_column
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import TypeEngine
 
 from flusso_core.model import TableName
 from flusso_source_polling.dialects.postgres import PostgresDialect
@@ -15,12 +13,11 @@ from flusso_source_polling.outbox.model import (
     Caveat,
     Logged,
     OutboxDialect,
-    Quoting,
     Triggers,
     Wanted,
 )
 
-_QUOTING = Quoting(postgresql.dialect)
+_QUOTING = PostgresDialect.quoting
 
 # The clock in microseconds, then 62 random bits: ids grow with time. No sequence: its `nextval`
 # would be what `lastval()` then tells the application, which asks for its own row's number. And
@@ -97,42 +94,30 @@ FROM pg_class c WHERE c.oid = %s::regclass
 
 
 class PostgresOutbox(OutboxDialect):
-    """Any number of writers: an entry can commit long after one with a higher id."""
+    """Any number of writers: an entry can commit long after one with a higher id.
 
-    _dialect = PostgresDialect()
+    Ids are read as texts, so that they are written down as they are compared. A statement trigger
+    sees a TRUNCATE.
+    """
 
-    @property
-    def id_type(self) -> TypeEngine[Any]:
-        """As a text, so that it is written down as it is compared."""
-        return Uuid(as_uuid=False)
+    dialect = PostgresDialect()
+    # Connections only read, as they are set up. Who waits for a table's lock makes everybody wait
+    # who comes later, so nothing waits for long.
+    writing = (
+        "SET TRANSACTION READ WRITE",
+        "SET LOCAL lock_timeout = '2s'",
+        "SET LOCAL standard_conforming_strings = on",
+    )
+    id_type = Uuid(as_uuid=False)
+    sees_truncate = True
 
     def read_id(self, text: str) -> str:
         """The text itself: all are of one length, in lower case."""
         return text
 
-    @property
-    def sees_truncate(self) -> bool:
-        """By a statement trigger."""
-        return True
-
-    @property
-    def _schema(self) -> str:
-        return self.name.schema
-
-    @property
-    def writing(self) -> tuple[str, ...]:
-        """Connections only read, as they are set up. Who waits for a table's lock makes everybody
-        wait who comes later, so nothing waits for long.
-        """
-        return (
-            "SET TRANSACTION READ WRITE",
-            "SET LOCAL lock_timeout = '2s'",
-            "SET LOCAL standard_conforming_strings = on",
-        )
-
     def create(self) -> tuple[str, ...]:
         """Make the log, if it is not there."""
-        log, reader = _name(self.name), _name(self.reader_name)
+        log, reader = self.dialect.quoted(self.name), self.dialect.quoted(self.reader_name)
         index = _QUOTING.name(f"{self.name.name}_truncates")
         comment = "Written by triggers of flusso. To remove it with them: flusso teardown"
         return (
@@ -142,17 +127,14 @@ class PostgresOutbox(OutboxDialect):
             f"CREATE TABLE IF NOT EXISTS {reader} (stream text)",
         )
 
-    def drop(self) -> tuple[str, ...]:
-        """Remove the log."""
-        return tuple(f"DROP TABLE IF EXISTS {_name(one)}" for one in (self.name, self.reader_name))
-
     def wanted(self, connection: Connection, logged: Logged) -> Wanted:
         """The triggers that a table should have.
 
         Making one waits for every transaction that has written to the table and goes on, and
         keeps out others meanwhile: what commits later is in the log.
         """
-        function, table, body = self._function(logged.name), _name(logged.name), self._body(logged)
+        table = self.dialect.quoted(logged.name)
+        function, body = self._function(logged.name), self._body(logged)
         statements = [
             _FUNCTION.format(function=function, body=_QUOTING.text(body)),
             f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
@@ -196,7 +178,7 @@ class PostgresOutbox(OutboxDialect):
 
     def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
         """Partitions, and what a subscription of the server writes."""
-        table = _name(logged.name)
+        table = self.dialect.quoted(logged.name)
         partitioned, subscribed = connection.exec_driver_sql(_CATALOGUE, (table,)).one()
         found: list[Caveat] = []
         if partitioned:
@@ -225,7 +207,7 @@ class PostgresOutbox(OutboxDialect):
             names=", ".join(_QUOTING.text(one) for one in logged.columns),
             old=self._row(logged, "OLD"),
             new=self._row(logged, "NEW"),
-            log=_name(self.name),
+            log=self.dialect.quoted(self.name),
             schema=_QUOTING.text(logged.name.schema),
             table=_QUOTING.text(logged.name.name),
         )
@@ -235,9 +217,5 @@ class PostgresOutbox(OutboxDialect):
         found: list[str] = []
         for name in logged.columns:
             column: ColumnElement[Any] = literal_column(f"{row}.{_QUOTING.name(name)}")
-            found.append(_QUOTING.expression(self._dialect.key(column, logged.table.column(name))))
+            found.append(_QUOTING.expression(self.dialect.key(column, logged.table.column(name))))
         return ", ".join(found)
-
-
-def _name(name: TableName) -> str:
-    return _QUOTING.name(name.schema, name.name)

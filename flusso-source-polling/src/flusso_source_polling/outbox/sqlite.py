@@ -4,69 +4,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import BigInteger, Connection
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import Connection
 
 from flusso_core.model import TableName
+from flusso_source_polling.dialects.sqlite import SqliteDialect
 from flusso_source_polling.outbox.model import (
     COLUMNS,
     Caveat,
     Logged,
     OutboxDialect,
-    Quoting,
     Triggers,
     Wanted,
 )
 
-_QUOTING = Quoting(sqlite.dialect)
+_QUOTING = SqliteDialect.quoting
 
 
 class SqliteOutbox(OutboxDialect):
     """One file, one writer at a time: entries come in the order of their commits.
 
+    Their ids are rowids; AUTOINCREMENT gives none twice, also after the last entry was deleted.
     Triggers use nothing but what every SQLite has: one that was built without JSON functions,
-    say, must still be able to write.
+    say, must still be able to write. There is no TRUNCATE: a DELETE of all rows fires the trigger
+    of each.
     """
 
-    @property
-    def id_type(self) -> TypeEngine[Any]:
-        """The rowid; AUTOINCREMENT gives none twice, also after the last entry was deleted."""
-        return BigInteger()
-
-    def read_id(self, text: str) -> int:
-        """A number."""
-        return int(text)
-
-    @property
-    def sees_truncate(self) -> bool:
-        """SQLite has none: a DELETE of all rows fires the trigger of each."""
-        return False
-
-    @property
-    def _schema(self) -> None:
-        return None
-
-    @property
-    def writing(self) -> tuple[str, ...]:
-        """Connections only read, as they are set up. Locks are waited for as long as `timeout`."""
-        return ("PRAGMA query_only = 0",)
+    dialect = SqliteDialect()
+    # Connections only read, as they are set up. Locks are waited for as long as `timeout`.
+    writing = ("PRAGMA query_only = 0",)
 
     def create(self) -> tuple[str, ...]:
         """Make the log, if it is not there."""
-        log, reader = _QUOTING.name(self.name.name), _QUOTING.name(self.reader_name.name)
+        log, reader = self.dialect.quoted(self.name), self.dialect.quoted(self.reader_name)
         columns = f"id INTEGER PRIMARY KEY AUTOINCREMENT, {' TEXT, '.join(COLUMNS)} TEXT"
         return (
             f"CREATE TABLE IF NOT EXISTS {log} ({columns})",
             f"CREATE TABLE IF NOT EXISTS {reader} (stream TEXT)",
         )
-
-    def drop(self) -> tuple[str, ...]:
-        """Remove the log."""
-        names = (self.name.name, self.reader_name.name)
-        return tuple(f"DROP TABLE IF EXISTS {_QUOTING.name(name)}" for name in names)
 
     def wanted(self, connection: Connection, logged: Logged) -> Wanted:
         """The triggers that a table should have.
@@ -76,7 +51,7 @@ class SqliteOutbox(OutboxDialect):
         (https://sqlite.org/lang_conflict.html). So those rows are looked for, and logged, before
         the statement does its work.
         """
-        table, old, new = _QUOTING.name(logged.name.name), _row(logged, "OLD"), _row(logged, "NEW")
+        table, old, new = self.dialect.quoted(logged.name), _row(logged, "OLD"), _row(logged, "NEW")
         uniques, _ = _uniques(connection, logged)
         columns = ", ".join(_QUOTING.name(one) for one in sorted(frozenset[str]().union(*uniques)))
         taken = " OR ".join(f"({_alike(table, '=', 'NEW', one)})" for one in uniques)
@@ -114,10 +89,6 @@ class SqliteOutbox(OutboxDialect):
                 found.setdefault(TableName("public", table), {})[name] = statement
         return found
 
-    def remove(self, table: TableName, triggers: Sequence[str]) -> tuple[str, ...]:
-        """Remove these triggers."""
-        return tuple(f"DROP TRIGGER IF EXISTS {_QUOTING.name(name)}" for name in triggers)
-
     def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
         """Rows that are replaced by an index that no simple comparison can follow."""
         _, odd = _uniques(connection, logged)
@@ -137,12 +108,13 @@ class SqliteOutbox(OutboxDialect):
 
     def _displaced(self, logged: Logged, condition: str) -> str:
         """Log the rows of the table that are about to go."""
-        table = _QUOTING.name(logged.name.name)
+        table = self.dialect.quoted(logged.name)
         values = _values(logged, "delete", _row(logged, table), "NULL")
         return self._insert(f"SELECT {values} FROM {table} WHERE {condition}")
 
     def _insert(self, source: str) -> str:
-        return f"INSERT INTO {_QUOTING.name(self.name.name)} ({', '.join(COLUMNS)})\n  {source}"
+        log = self.dialect.quoted(self.name)
+        return f"INSERT INTO {log} ({', '.join(COLUMNS)})\n  {source}"
 
 
 def _values(logged: Logged, operation: str, old: str, new: str) -> str:
