@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Inspector, MetaData, inspect
+from sqlalchemy import ColumnElement, Connection, Inspector, MetaData, inspect, type_coerce
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.exc import NoSuchTableError, SAWarning
+from sqlalchemy.types import NullType
 
 from flusso_core.errors import SourceFatal
 from flusso_core.model import TableName
@@ -45,10 +47,23 @@ class Table:
             raise SourceFatal(f"table {self.name} has no column {name!r}{self._hint(name)}")
         return found
 
+    def untyped(self, name: str) -> ColumnElement[Any]:
+        """A column for conditions. With its type, SQLAlchemy would give it to the value that the
+        column is compared with, and want a Python value of it.
+        """
+        return type_coerce(self.sql.columns[self.column(name).name], NullType())
+
     def is_unique(self, columns: Iterable[str]) -> bool:
         """Whether no two rows have the same values there."""
         given = frozenset(columns)
         return any(one <= given for one in self.unique)
+
+    def null_in(self, key: Sequence[str]) -> SourceFatal:
+        """What to raise where a row of the table has NULL in its key."""
+        return SourceFatal(
+            f"table {self.name} has a row with NULL in its key ({', '.join(key)}); give it a "
+            "value, and make the columns NOT NULL"
+        )
 
     def _hint(self, name: str) -> str:
         near = [one for one in self.columns if one.lower() == name.lower()]

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, select
 
 from flusso_core.model import Key, TableName
 from flusso_core.schema.model import AggregateField, Field, IndexSchema, JoinField, ObjectField
 from flusso_source_polling.catalogue import Table, Tables
-from flusso_source_polling.dialects import Dialect, Expression
+from flusso_source_polling.dialects import Dialect
+from flusso_source_polling.keys import greater
 from flusso_source_polling.relations import Link, link
 
 AT_ONCE = 1000
@@ -53,7 +54,7 @@ class Step:
         )
         if last is not None:
             given = [dialect.typed(text, one) for text, one in zip(last, columns, strict=True)]
-            statement = statement.where(_behind(exact, given))
+            statement = statement.where(greater(exact, given))
         found = connection.execute(statement).all()
         return [tuple([dialect.key_text(text) for text in row]) for row in found]
 
@@ -164,12 +165,3 @@ def _across(one: Link) -> Iterator[Step]:
     if one.junction is not None and one.one.through is not None:
         through = one.one.through
         yield Step(one.junction, through.right_key, (through.left_key,))
-
-
-def _behind(columns: Sequence[Expression], values: Sequence[Expression]) -> Expression:
-    found: list[Expression] = []
-    equal: list[Expression] = []
-    for column, value in zip(columns, values, strict=True):
-        found.append(and_(*equal, column > value))
-        equal.append(column == value)
-    return or_(*found)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from sqlalchemy import and_, false, literal_column, not_, or_, true, type_coerce
-from sqlalchemy.types import NullType
+from sqlalchemy import and_, false, literal_column, not_, or_, true
 
 from flusso_core.model import TableName
 from flusso_core.schema.model import (
@@ -78,8 +77,7 @@ def _one(one: Filter, table: Table, dialect: Dialect) -> Expression:
 
 def _comparison(one: Comparison, table: Table, dialect: Dialect) -> Expression:
     described = table.column(one.column)
-    # Without its type: SQLAlchemy would give it to the value, and want a Python value of it.
-    column: Expression = type_coerce(table.sql.columns[one.column], NullType())
+    column = table.untyped(one.column)
     exact = dialect.exact(column, described)
     values = [dialect.operand(value, described) for value in one.values]
     match one.op:

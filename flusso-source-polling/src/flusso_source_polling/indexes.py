@@ -129,7 +129,7 @@ class Index:
         first = self.level.width
         texts = row[first : first + len(self.key)]
         if None in texts:
-            raise SourceFatal(f"table {self.root.name} has a row with NULL in its key")
+            raise self.root.null_in(self.key)
         return tuple([self.dialect.key_text(text) for text in texts])
 
 

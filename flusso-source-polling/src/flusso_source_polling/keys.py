@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import eq, gt, lt
+from typing import TypeAlias
 
-from sqlalchemy import and_, or_, type_coerce
-from sqlalchemy.types import NullType
+from sqlalchemy import and_, or_
 
 from flusso_core.model import Key
 from flusso_source_polling.catalogue import Table
 from flusso_source_polling.dialects import Dialect, Expression
 
+Compare: TypeAlias = Callable[[Expression, Expression], Expression]
+
 
 def after(table: Table, columns: Sequence[str], key: Key, dialect: Dialect) -> Expression:
     """Rows behind that key, in key order."""
-    found: list[Expression] = []
-    equal: list[Expression] = []
-    for name, text in zip(columns, key, strict=True):
-        column = _plain(table, name)
-        typed = dialect.typed(text, table.column(name))
-        found.append(and_(*equal, column > typed))
-        equal.append(column == typed)
-    return or_(*found)
+    return greater(*_sides(table, columns, key, dialect))
 
 
 def up_to(table: Table, columns: Sequence[str], key: Key, dialect: Dialect) -> Expression:
     """Rows before that key, and the one with it."""
-    found: list[Expression] = []
-    equal: list[Expression] = []
-    for name, text in zip(columns, key, strict=True):
-        column = _plain(table, name)
-        typed = dialect.typed(text, table.column(name))
-        found.append(and_(*equal, column < typed))
-        equal.append(column == typed)
-    return or_(*found, and_(*equal))
+    there, given = _sides(table, columns, key, dialect)
+    return or_(_ordered(there, given, lt), and_(*map(eq, there, given)))
+
+
+def greater(there: Sequence[Expression], given: Sequence[Expression]) -> Expression:
+    """Whether the expressions come behind the given ones: the first that differs decides."""
+    return _ordered(there, given, gt)
 
 
 def one_of(
@@ -43,19 +38,24 @@ def one_of(
     if len(columns) == 1:
         column = table.column(columns[0])
         return dialect.among(table.sql.columns[column.name], [key[0] for key in keys], column)
-    return or_(
-        *(
-            and_(
-                *(
-                    _plain(table, name) == dialect.typed(text, table.column(name))
-                    for name, text in zip(columns, key, strict=True)
-                )
-            )
-            for key in keys
-        )
-    )
+    return or_(*(and_(*map(eq, *_sides(table, columns, key, dialect))) for key in keys))
 
 
-def _plain(table: Table, name: str) -> Expression:
-    # Without its type: SQLAlchemy would give it to the text, and want a Python value of it.
-    return type_coerce(table.sql.columns[name], NullType())
+def _ordered(
+    there: Sequence[Expression], given: Sequence[Expression], compare: Compare
+) -> Expression:
+    found: list[Expression] = []
+    equal: list[Expression] = []
+    for one, other in zip(there, given, strict=True):
+        found.append(and_(*equal, compare(one, other)))
+        equal.append(eq(one, other))
+    return or_(*found)
+
+
+def _sides(
+    table: Table, columns: Sequence[str], key: Key, dialect: Dialect
+) -> tuple[list[Expression], list[Expression]]:
+    """The columns, and the key's values of their types."""
+    there = [table.untyped(name) for name in columns]
+    pairs = zip(columns, key, strict=True)
+    return there, [dialect.typed(text, table.column(name)) for name, text in pairs]

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, or_, select
 
-from flusso_core.errors import SourceFatal
 from flusso_core.model import Change, Key, Operation, RowImage
 from flusso_source_polling.catalogue import Table
 from flusso_source_polling.cursors import Cursor
@@ -205,10 +204,7 @@ class Lens:
         text = self._dialect.key_text
         width, routed = self._width, self._routed
         if None in row[:width]:
-            raise SourceFatal(
-                f"table {self._watch.table.name} has a row with NULL in its key "
-                f"({', '.join(self._watch.key)}); give it a value, and make the columns NOT NULL"
-            )
+            raise self._watch.table.null_in(self._watch.key)
         key = tuple([text(value) for value in row[:width]])
         routing = [None if value is None else text(value) for value in row[width:routed]]
         told = row[self._told :]
