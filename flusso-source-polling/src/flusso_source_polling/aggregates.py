@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
@@ -11,9 +10,7 @@ from flusso_core.errors import SourceFatal
 from flusso_core.schema.model import AggregateField, AggregateFunction
 from flusso_source_polling import values
 from flusso_source_polling.dialects import Dialect, Expression
-from flusso_source_polling.relations import Link, first
-
-Fetch: TypeAlias = Callable[[Connection, Sequence[str]], Mapping[str, str]]
+from flusso_source_polling.relations import Fetch, Found, Link, first
 
 _EMPTY = {AggregateFunction.COUNT: "0", AggregateFunction.IDS: "[]"}
 
@@ -31,7 +28,7 @@ def aggregate(one: AggregateField, relation: Link, dialect: Dialect) -> tuple[Fe
 def _computed(one: AggregateField, relation: Link, dialect: Dialect) -> Fetch:
     name = None if one.function is AggregateFunction.COUNT else _column(one, relation)
 
-    def fetch(connection: Connection, texts: Sequence[str]) -> Mapping[str, str]:
+    def fetch(connection: Connection, texts: Sequence[str]) -> Found:
         rows, link, described = relation.rows(texts, dialect)
         computed: Expression = func.count()
         if name is not None:
@@ -43,7 +40,7 @@ def _computed(one: AggregateField, relation: Link, dialect: Dialect) -> Fetch:
         for text, raw in connection.execute(statement):
             value = int(raw) if name is None else dialect.computed(raw)
             found.append((dialect.key_text(text), values.value_text(value, one.type) or "null"))
-        return {text: group[0] for text, group in relation.grouped(found, texts).items()}
+        return relation.related(found, texts, many=False)
 
     return fetch
 
@@ -55,7 +52,7 @@ def _picked(one: AggregateField, relation: Link, dialect: Dialect) -> Fetch:
         raise SourceFatal(f"aggregate {one.name!r} needs a key: name it in primary_key")
     column = relation.table.column(name)
 
-    def fetch(connection: Connection, texts: Sequence[str]) -> Mapping[str, str]:
+    def fetch(connection: Connection, texts: Sequence[str]) -> Found:
         rows, link, described = relation.rows(texts, dialect)
         value = rows.columns[name]
         key = dialect.key(link, described).label("flusso_key")
@@ -74,10 +71,7 @@ def _picked(one: AggregateField, relation: Link, dialect: Dialect) -> Fetch:
                 dialect.value(row[0], column, one.type), one.type, json=dialect.is_json(column)
             )
             found.append((dialect.key_text(row[1]), text or "null"))
-        groups = relation.grouped(found, texts)
-        if ids:
-            return {text: f"[{','.join(group)}]" for text, group in groups.items()}
-        return {text: group[0] for text, group in groups.items()}
+        return relation.related(found, texts, many=ids)
 
     return fetch
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -28,16 +28,12 @@ from flusso_source_polling.aggregates import aggregate
 from flusso_source_polling.catalogue import Table, Tables
 from flusso_source_polling.dialects import Column, Dialect, Expression
 from flusso_source_polling.dialects.base import TEXTUAL, Spelling
-from flusso_source_polling.relations import Link, first, link
+from flusso_source_polling.relations import Fetch, Found, Link, first, link
 
 AT_ONCE = 1000
 """Rows above whose related rows one statement reads."""
 
 Row: TypeAlias = Sequence[Any]
-Found: TypeAlias = Mapping[str, str]
-"""The JSON text of a relation, by the text of the column that it starts from."""
-
-Fetch: TypeAlias = Callable[[Connection, Sequence[str]], Found]
 Piece: TypeAlias = Callable[[Row, Sequence[Found]], str]
 
 SPELLED_AT_ONCE = 16
@@ -321,9 +317,6 @@ def _join(one: JoinField, relation: Link, level: Level, dialect: Dialect) -> tup
         found = connection.execute(statement).all()
         bodies = level.render(connection, found)
         keys = (dialect.key_text(row[level.width]) for row in found)
-        groups = relation.grouped(zip(keys, bodies, strict=True), texts)
-        if one.kind.many:
-            return {text: f"[{','.join(group)}]" for text, group in groups.items()}
-        return {text: group[0] for text, group in groups.items()}
+        return relation.related(zip(keys, bodies, strict=True), texts, many=one.kind.many)
 
     return fetch, "[]" if one.kind.many else "null"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import FromClause, Select, func, select
+from sqlalchemy import Connection, FromClause, Select, func, select
 
 from flusso_core.errors import SourceFatal
 from flusso_core.schema.model import AggregateField, JoinField, OrderBy
@@ -15,6 +15,12 @@ from flusso_source_polling.dialects import Column, Dialect, Expression
 from flusso_source_polling.filters import condition
 
 AnyRelation: TypeAlias = JoinField | AggregateField
+
+Found: TypeAlias = Mapping[str, str]
+"""The JSON text of a relation, by the text of the column that it starts from."""
+
+Fetch: TypeAlias = Callable[[Connection, Sequence[str]], Found]
+"""Reads it for many rows at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +91,15 @@ class Link:
         )
         return joined, joined.columns.flusso_link, left
 
-    def grouped(
-        self, pairs: Iterable[tuple[str, str]], texts: Sequence[str]
-    ) -> dict[str, list[str]]:
-        """The second halves by the first, which are keys of rows above.
+    def related(
+        self, pairs: Iterable[tuple[str, str]], texts: Sequence[str], *, many: bool
+    ) -> Found:
+        """The JSON text of each row above that has related rows.
+
+        Args:
+            pairs: a key of a row above, and the JSON text of a row that is related to it.
+            texts: the keys that were asked for.
+            many: all of a key's texts stand in an array; otherwise there is one.
 
         Raises:
             SourceFatal: the database holds a key for equal that is spelled in another way.
@@ -102,7 +113,11 @@ class Link:
                     "columns the same type, and no collation that ignores case"
                 )
             groups[text].append(item)
-        return {text: group for text, group in groups.items() if group}
+        return {
+            text: f"[{','.join(group)}]" if many else group[0]
+            for text, group in groups.items()
+            if group
+        }
 
 
 def link(one: AnyRelation, above: Table, key: str | None, tables: Tables) -> Link:
