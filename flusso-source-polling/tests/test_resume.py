@@ -55,8 +55,7 @@ class Family:
 
 
 @pytest.fixture
-def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Family:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+def family(tmp_path: Path) -> Family:
     return Family(tmp_path)
 
 
@@ -238,6 +237,19 @@ async def test_what_is_no_state_file_is_refused(family: Family) -> None:
         with pytest.raises(SourceFatal, match="remove it: every index is then filled afresh"):
             await capture.provision(temporary=False)
     assert family.state.read_bytes().startswith(b"not a database")
+
+
+async def test_another_database_is_not_taken_for_a_state_file(family: Family) -> None:
+    """Neither by a run nor by a teardown: it stays what it is to the last byte."""
+    with closing(sqlite3.connect(family.state)) as connection:
+        connection.execute("CREATE TABLE rows_of_an_application (id INTEGER)")
+    before = family.state.read_bytes()
+    async with family.capture() as capture:
+        with pytest.raises(SourceFatal, match="name another file in"):
+            await capture.provision(temporary=False)
+        with pytest.raises(SourceFatal, match="nothing was removed"):
+            await capture.teardown(dry_run=False)
+    assert family.state.read_bytes() == before
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from flusso_core.model import Key
 # `json.dumps` would make an encoder for each row.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
+MEMORY_TABLES = ("notes", "spans", "rows")
+"""Where it is in the state file."""
+
 _SUSPECT = -1
 """In place of a span's number."""
 
@@ -139,20 +142,11 @@ class Memory:
 
     def rows(self, keys: Iterable[str]) -> dict[str, Known]:
         """What is known of the rows with these keys."""
-        found = self._database.execute(
-            "SELECT key, routing, version FROM rows WHERE reader = ? "
-            "AND key IN (SELECT value FROM json_each(?))",
-            (self._reader, json.dumps(list(keys))),
-        )
-        return {key: Known(routing, version) for key, routing, version in found}
+        return dict(self._known("key IN (SELECT value FROM json_each(?))", json.dumps(list(keys))))
 
     def rows_of(self, span: Span) -> dict[str, Known]:
         """What is known of the rows of a span."""
-        found = self._database.execute(
-            "SELECT key, routing, version FROM rows WHERE reader = ? AND span = ?",
-            (self._reader, span.id),
-        )
-        return {key: Known(routing, version) for key, routing, version in found}
+        return dict(self._known("span = ?", span.id))
 
     def suspect(self) -> None:
         """Rows that are in no span yet are gone, unless one of these brings them again: `learn`,
@@ -164,19 +158,11 @@ class Memory:
 
     def suspects(self, limit: int) -> dict[str, Known]:
         """Some of the rows that are."""
-        found = self._database.execute(
-            "SELECT key, routing, version FROM rows WHERE reader = ? AND span = ? LIMIT ?",
-            (self._reader, _SUSPECT, limit),
-        )
-        return {key: Known(routing, version) for key, routing, version in found}
+        return dict(self._known("span = ? LIMIT ?", _SUSPECT, limit))
 
     def all_rows(self) -> Iterator[tuple[str, Known]]:
         """Every known row. Nothing may be written meanwhile."""
-        found = self._database.execute(
-            "SELECT key, routing, version FROM rows WHERE reader = ?", (self._reader,)
-        )
-        for key, routing, version in found:
-            yield key, Known(routing, version)
+        return self._known("true")
 
     def learn(self, span: Span, rows: Iterable[tuple[str, Known]]) -> None:
         """Know these rows, in that span."""
@@ -203,11 +189,15 @@ class Memory:
 
     def clear(self) -> None:
         """Know nothing any more."""
-        for table in ("notes", "spans", "rows"):
-            self._database.execute(
-                f"DELETE FROM {table} WHERE reader = ?",
-                (self._reader,),
-            )
+        for table in MEMORY_TABLES:
+            self._database.execute(f"DELETE FROM {table} WHERE reader = ?", (self._reader,))
+
+    def _known(self, which: str, *values: object) -> Iterator[tuple[str, Known]]:
+        found = self._database.execute(
+            f"SELECT key, routing, version FROM rows WHERE reader = ? AND {which}",
+            (self._reader, *values),
+        )
+        return ((key, Known(routing, version)) for key, routing, version in found)
 
     def _one(self, statement: str) -> int:
         return int(self._database.execute(statement, (self._reader,)).fetchone()[0])

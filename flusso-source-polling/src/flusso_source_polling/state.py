@@ -19,14 +19,14 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from flusso_core.errors import SourceError, SourceFatal, SourceUnavailable
 from flusso_core.model import Change, Operation, TableName
-from flusso_source_polling.memory import Memory
+from flusso_source_polling.memory import MEMORY_TABLES, Memory
 
 FORMAT = "1"
 
@@ -65,6 +65,7 @@ CREATE TABLE IF NOT EXISTS rows (
 CREATE INDEX IF NOT EXISTS rows_by_span ON rows (reader, span);
 """
 
+_TABLES = ("stream", "journal", "readers", *MEMORY_TABLES)
 _AT_ONCE = 1000
 _RESERVED = 100_000
 """Positions that are set aside at once, so that a poll that finds nothing writes nothing."""
@@ -121,11 +122,11 @@ class StateFile:
 
         Raises:
             SourceUnavailable: another process has it, or there is no room.
-            SourceFatal: it is no state file.
+            SourceFatal: it is no state file, and is left as it is.
         """
         with self._turn, self._errors():
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = self._made()
             with self.transaction():
                 if self._get("format") not in (None, FORMAT):
                     raise SourceFatal(
@@ -164,11 +165,9 @@ class StateFile:
         """
         if self.path is None or not self.path.exists():
             return False
-        with self._errors():
-            connection = self._connect()
-            known = connection.execute("SELECT 1 FROM stream WHERE name = 'format'").fetchone()
-            connection.close()
-        if known is None:
+        with self._errors(), closing(self._connect()) as connection:
+            known = _tables(connection) == {*_TABLES}
+        if not known:
             raise SourceFatal(f"{self.path} is no state file of flusso; nothing was removed")
         if not dry_run:
             self.path.unlink()
@@ -282,12 +281,11 @@ class StateFile:
         with self.transaction():
             for number, name in self._sql("SELECT id, name FROM readers").fetchall():
                 if name not in readers:
-                    for table in ("notes", "spans", "rows"):
-                        self._sql(f"DELETE FROM {table} WHERE reader = ?", number)
+                    Memory(self._opened(), number).clear()
                     self._sql("DELETE FROM readers WHERE id = ?", number)
 
     def _begin(self, database: str) -> None:
-        for table in ("stream", "journal", "readers", "notes", "spans", "rows"):
+        for table in _TABLES:
             self._sql(f"DELETE FROM {table}")  # names from above
         self._set("format", FORMAT)
         self._set("database", database)
@@ -313,10 +311,21 @@ class StateFile:
         connection = sqlite3.connect(
             self.path or "", timeout=0, check_same_thread=False, isolation_level=None
         )
+        # One process has the file, until it is closed or killed (SQLite manual, "PRAGMA
+        # locking_mode"). This alone neither reads nor writes.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        return connection
+
+    def _made(self) -> sqlite3.Connection:
+        """The file, with its tables."""
+        connection = self._connect()
         try:
-            # One process has the file, until it is closed or killed; FULL makes each commit
-            # durable (SQLite manual, "PRAGMA locking_mode" and "PRAGMA synchronous").
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            if not _tables(connection) <= {*_TABLES}:
+                raise SourceFatal(
+                    f"{self.path} is a database, but no state file of flusso; name another file in "
+                    "[source] state"
+                )
+            # FULL makes each commit durable (SQLite manual, "PRAGMA synchronous").
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(_SCHEMA)
@@ -343,6 +352,12 @@ class StateFile:
 
 
 _CURE = "remove it: every index is then filled afresh"
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    """The names of a file's tables."""
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return {str(name) for (name,) in names}
 
 
 def _body(change: Change) -> str:
