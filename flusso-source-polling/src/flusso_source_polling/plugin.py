@@ -9,7 +9,7 @@ from flusso_source_polling.options import PollingOptions
 
 @hookimpl
 def flusso_capture() -> CapturePlugin:
-    """Register the capture by comparison."""
+    """Register the capture by polling."""
     return CapturePlugin(
         name="polling", options=PollingOptions, create=_create_capture, default_builder="polling"
     )
