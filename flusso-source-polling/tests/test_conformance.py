@@ -142,7 +142,7 @@ class PostgresBench(PollingBench):
 
     def __init__(self, url: str, folder: Path, options: dict[str, Any]) -> None:
         self._url = url
-        super().__init__(url.replace("postgresql://", "postgresql+psycopg://", 1), folder, options)
+        super().__init__(url, folder, options)
         with self._connect() as connection:
             connection.execute(TABLES)
             if options is FOLLOWED:
@@ -240,11 +240,6 @@ class MariaDBBench(PollingBench):
             charset="utf8mb4",
             autocommit=True,
         )
-
-
-@pytest.fixture(autouse=True)
-def no_reserved_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
 
 
 @pytest.mark.parametrize("options", [COMPARED, FOLLOWED], ids=["compared", "followed"])

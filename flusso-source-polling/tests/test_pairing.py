@@ -55,13 +55,10 @@ INSERT INTO books VALUES (1, 1, 'one');
 """
 
 
-async def test_polls_feed_the_postgres_builder(
-    postgres_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_polls_feed_the_postgres_builder(postgres_database: str, tmp_path: Path) -> None:
     """C1, C3: one table by xmin, one compared; nobody may replicate. One URL serves both."""
     import psycopg
 
-    monkeypatch.delenv("DATABASE_URL", raising=False)
     (tmp_path / "authors.schema.yml").write_text(SCHEMA, encoding="utf-8")
     file = tmp_path / "flusso.toml"
     file.write_text(DEPLOYMENT.format(url=postgres_database, folder=tmp_path), encoding="utf-8")

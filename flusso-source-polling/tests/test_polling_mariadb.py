@@ -39,11 +39,6 @@ KIT_TABLES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_reserved_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-
-
 class Client:
     """The database by its own driver."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,28 +15,33 @@ from flusso_source_polling.builder import PollingBuilder
 from flusso_source_polling.capture import PollingCapture
 from flusso_source_polling.options import PollingOptions
 
+if TYPE_CHECKING:
+    import psycopg
+
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 INDEXES = ("users", "products", "orders")
 
 
+def fill(connection: psycopg.Connection[Any], *, users: int) -> None:
+    """Make the shop's tables, with so many users and what belongs to them."""
+    connection.execute((SHOP / "sql" / "tables.sql").read_bytes())
+    connection.execute(f"SET shop.users = '{users}'".encode())
+    connection.execute((SHOP / "sql" / "seed.sql").read_bytes())
+
+
 @pytest.mark.integration
-async def test_the_shop_is_what_its_own_sql_says(
-    postgres_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_shop_is_what_its_own_sql_says(postgres_database: str) -> None:
     """Every document of the three indexes, by pages and by key, and nothing stands in the way."""
     # Here, as neither is there where the package's unit tests run without servers.
     import psycopg
 
     from flusso_sandbox.compare import compare, expected_documents, parse_document
 
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    url = postgres_database.replace("postgresql://", "postgresql+psycopg://", 1)
     schemas = tuple(load_schema(SHOP / f"{index}.schema.yml", index) for index in INDEXES)
-    context = SourceContext(PollingOptions.model_validate({"connection_url": url}), schemas)
+    options = PollingOptions.model_validate({"connection_url": postgres_database})
+    context = SourceContext(options, schemas)
     with psycopg.connect(postgres_database, autocommit=True) as connection:
-        connection.execute((SHOP / "sql" / "tables.sql").read_bytes())
-        connection.execute("SET shop.users = '50'")
-        connection.execute((SHOP / "sql" / "seed.sql").read_bytes())
+        fill(connection, users=50)
         findings = await PollingCapture(context).check()
         assert {finding.severity for finding in findings} == {Severity.INFO}
         assert await PollingBuilder(context).check() == []
@@ -62,20 +68,16 @@ async def test_the_shop_is_what_its_own_sql_says(
 
 @pytest.mark.integration
 async def test_a_truncate_of_postgres_is_seen_as_deletes_and_does_not_wait_for_ever(
-    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+    postgres_database: str,
 ) -> None:
     """C7."""
     import psycopg
 
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    url = postgres_database.replace("postgresql://", "postgresql+psycopg://", 1)
     schemas = (load_schema(SHOP / "orders.schema.yml", "orders"),)
-    options = PollingOptions.model_validate({"connection_url": url, "interval": 0.05})
+    options = PollingOptions.model_validate({"connection_url": postgres_database, "interval": 0.05})
     batches: asyncio.Queue[ChangeBatch] = asyncio.Queue()
     with psycopg.connect(postgres_database, autocommit=True) as connection:
-        connection.execute((SHOP / "sql" / "tables.sql").read_bytes())
-        connection.execute("SET shop.users = '5'")
-        connection.execute((SHOP / "sql" / "seed.sql").read_bytes())
+        fill(connection, users=5)
         items = connection.execute("SELECT count(*) FROM order_items").fetchone()
         async with PollingCapture(SourceContext(options, schemas)) as capture:
             await capture.provision(temporary=True)

@@ -233,8 +233,7 @@ class Library:
 
 
 @pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+def library(tmp_path: Path) -> Iterator[Library]:
     found = Library(tmp_path / "library.db")
     with closing(found.connection):
         yield found

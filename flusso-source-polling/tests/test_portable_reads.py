@@ -104,8 +104,7 @@ class Database:
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+def database(tmp_path: Path) -> Database:
     return Database(tmp_path / "reads.db")
 
 

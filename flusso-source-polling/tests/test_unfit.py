@@ -109,8 +109,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 

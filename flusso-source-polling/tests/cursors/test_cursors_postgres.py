@@ -10,13 +10,12 @@ from sqlalchemy import text
 
 from flusso_core.errors import SourceFatal
 from flusso_core.model import Change, Operation
-from flusso_core.testing.conformance import PARENTS, SCHEMA
+from flusso_core.testing.conformance import PARENTS
 from flusso_source_polling import witness
-from flusso_source_polling.database import Database
 from flusso_source_polling.options import PollingOptions
-from flusso_source_polling.poller import Poller
-from flusso_source_polling.snapshots import Shared
 from flusso_source_polling.state import StateFile
+
+from .polls import Polls
 
 if TYPE_CHECKING:
     import psycopg
@@ -38,7 +37,7 @@ CREATE INDEX ON parents (version, key);
 """
 
 
-class Following:
+class Following(Polls):
     """A database, and polls of it that follow both tables by a cursor."""
 
     def __init__(self, url: str, cursor: str | None) -> None:
@@ -51,17 +50,16 @@ class Following:
         lag = {} if cursor is None else {"lag": 0, "diff_interval": 10**6}
         options = PollingOptions.model_validate(
             {
-                "connection_url": url.replace("postgresql://", "postgresql+psycopg://", 1),
+                "connection_url": url,
                 "tables": {name: {"cursor": cursor, **lag} for name in ("parents", "children")},
                 "page_size": 3,
             }
         )
-        self._state = StateFile(None)
-        self.poller = Poller(Database(options.url()), (SCHEMA,), options, self._state, Shared())
+        super().__init__(options, StateFile(None))
 
-    def begin(self) -> None:
+    def settled(self) -> None:
         """Begin the stream, and let everything settle."""
-        self.poller.begin()
+        self.begin()
         for _ in range(4):
             self.poll()
 
@@ -74,23 +72,15 @@ class Following:
         found.execute("SELECT 1")
         return found
 
-    def poll(self, *, thorough: bool = False) -> list[Change]:
-        polled = self.poller.poll(0, thorough=thorough)
-        assert polled is not None
-        entries = self._state.read(polled.position - 1, 2**62, 10_000)
-        return [entry.change for entry in entries if entry.position == polled.position]
-
     def close(self) -> None:
-        self.poller.close(0)
+        """End the run, and every connection."""
+        super().close()
         for connection in self._connections:
             connection.close()
 
 
 @pytest.fixture
-def make(
-    postgres_database: str, monkeypatch: pytest.MonkeyPatch
-) -> Generator[Callable[[str | None], Following], None, None]:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+def make(postgres_database: str) -> Generator[Callable[[str | None], Following], None, None]:
     made: list[Following] = []
 
     def make(cursor: str | None) -> Following:
@@ -113,7 +103,7 @@ def test_a_late_commit_of_a_long_open_transaction_is_found(
     """Its rows have older times and numbers than many that were read, and one has an old row's."""
     db = make(cursor)
     db.connection.execute("INSERT INTO parents VALUES ('moved', 'x')")
-    db.begin()
+    db.settled()
     long = db.transaction()
     long.execute("INSERT INTO parents VALUES ('late', 'x')")
     for number in range(5):
@@ -131,7 +121,7 @@ def test_a_transaction_that_writes_long_after_it_began_is_found(
 ) -> None:
     """It has no transaction id when newer rows are read, and no snapshot, but its own time."""
     db = make("at")
-    db.begin()
+    db.settled()
     idle = db.transaction()
     for number in range(5):
         db.connection.execute("INSERT INTO parents VALUES (%s, 'x')", [f"p{number}"])
@@ -152,7 +142,7 @@ def test_what_was_open_when_the_stream_began_is_found(
     long = db.transaction()
     long.execute("INSERT INTO parents VALUES ('late', 'x')")
     db.connection.execute("INSERT INTO parents VALUES ('early', 'x')")
-    db.begin()
+    db.settled()
     long.commit()
     assert keys([*db.poll(), *db.poll(), *db.poll()]) == ["late"]
 
@@ -164,7 +154,7 @@ def test_a_standby_is_refused_for_a_column(
     standby = witness.RUNNING.text.replace("pg_is_in_recovery()", "true")
     monkeypatch.setattr(witness, "RUNNING", text(standby))
     with pytest.raises(SourceFatal, match="the server is a standby"):
-        make("at").begin()
+        make("at").settled()
 
 
 @pytest.mark.parametrize("cursor", ["at", "xmin"])
@@ -177,15 +167,15 @@ def test_what_is_final_is_not_read_again(
         "INSERT INTO parents SELECT i::text, 'x', now() - interval '1 day' FROM "
         "generate_series(1, 100) i"
     )
-    db.begin()
+    db.settled()
     for number in range(3):
         db.connection.execute("INSERT INTO parents VALUES (%s, 'x')", [f"p{number}"])
         db.poll()
     db.poll()
-    before = db.poller.throttle.statements
+    before = db.statements
     for _ in range(4):
         assert db.poll() == []
-    assert (db.poller.throttle.statements - before) / 4 <= 6
+    assert (db.statements - before) / 4 <= 6
 
 
 def test_a_change_that_leaves_no_other_trace_is_found_by_its_transaction(
@@ -194,7 +184,7 @@ def test_a_change_that_leaves_no_other_trace_is_found_by_its_transaction(
     """Changed and changed back; two changes at one time of the cursor."""
     db = make(None)
     db.connection.execute("INSERT INTO parents VALUES ('a', 'x', 'epoch', 1)")
-    db.begin()
+    db.settled()
     for name in "yx":
         db.connection.execute("UPDATE parents SET name = %s", [name])
     assert keys(db.poll()) == ["a"]
@@ -206,7 +196,7 @@ def test_two_changes_within_one_tick_of_the_cursor_are_found(
     """A poll comes between them, and another one after the row is what it was."""
     db = make("at")
     db.connection.execute("INSERT INTO parents VALUES ('a', 'x')")
-    db.begin()
+    db.settled()
     for name in "yx":
         db.connection.execute("UPDATE parents SET name = %s", [name])
         assert keys(db.poll()) == ["a"]
@@ -215,7 +205,7 @@ def test_two_changes_within_one_tick_of_the_cursor_are_found(
 def test_a_prepared_transaction_is_waited_for(make: Callable[[str | None], Following]) -> None:
     """C10: two-phase commit, prepared before and after it was first seen."""
     db = make("at")
-    db.begin()
+    db.settled()
     for name in ("before", "after"):
         other = db.transaction()
         other.execute("INSERT INTO parents VALUES (%s, 'x')", [name])
@@ -237,12 +227,12 @@ def test_deletes_are_found_in_the_spans_that_differ(
     """Few statements for many rows: equal spans are not read."""
     db = make("version")
     db.connection.execute("INSERT INTO parents SELECT i::text, 'x' FROM generate_series(1, 100) i")
-    db.begin()
+    db.settled()
     db.poll(thorough=True)  # spans that were cut have digests now
     db.connection.execute("DELETE FROM parents WHERE key = '50'")
-    before = db.poller.throttle.statements
+    before = db.statements
     found = db.poll(thorough=True)
     spans = 100 * 2 // 3
     assert [(one.operation, keys([one])) for one in found] == [(Operation.DELETE, ["50"])]
     assert found[0].table == PARENTS
-    assert db.poller.throttle.statements - before < 1.5 * spans + 20
+    assert db.statements - before < 1.5 * spans + 20

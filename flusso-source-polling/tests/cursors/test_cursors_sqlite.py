@@ -13,14 +13,13 @@ from sqlalchemy import literal_column
 
 from flusso_core.errors import ConfigError
 from flusso_core.model import Change, Operation
-from flusso_core.testing.conformance import CHILDREN, PARENTS, SCHEMA
-from flusso_source_polling.database import Database
+from flusso_core.testing.conformance import CHILDREN, PARENTS
 from flusso_source_polling.dialects import Expression
 from flusso_source_polling.options import PollingOptions
-from flusso_source_polling.poller import Poller
-from flusso_source_polling.snapshots import Shared
 from flusso_source_polling.state import StateFile
 from flusso_source_polling.witness import SqliteWitness
+
+from .polls import Polls
 
 TABLES = """
 PRAGMA journal_mode = WAL;
@@ -33,9 +32,10 @@ INSERT INTO clock VALUES (0, '2024-01-01 00:00:00');
 
 
 class Following:
-    """A database file whose clock is set by hand, and polls of it.
+    """A database file whose clock is set by hand, and runs that follow it.
 
-    Parents are followed by a time and children by a number, with a lag of 60 seconds.
+    Parents are followed by a time and children by a number, with a lag of 60 seconds. No pass over
+    the keys is due by itself, unless the options say otherwise.
     """
 
     def __init__(self, folder: Path, **options: Any) -> None:
@@ -47,10 +47,11 @@ class Following:
             "connection_url": f"sqlite:///{self.path}",
             "tables": {"parents": {"cursor": "changed"}, "children": {"cursor": "changed"}},
             "page_size": 3,
+            "diff_interval": 10**6,
             **options,
         }
         self._state = folder / "followed.state"
-        self._poller: Poller | None = None
+        self._polls: Polls | None = None
 
     def write(self, *statements: str) -> None:
         with self.connection:
@@ -76,21 +77,19 @@ class Following:
         """End the run, and begin another one, with other options."""
         self.stop()
         self._given |= options
-        self._options = PollingOptions.model_validate(self._given)
-        state = StateFile(self._state)
-        self._poller = Poller(
-            Database(self._options.url()), (SCHEMA,), self._options, state, Shared()
-        )
-        self._read = state
-        polled = self._poller.begin()
-        return self._found(polled.position)
+        given = PollingOptions.model_validate(self._given)
+        self._polls = Polls(given, StateFile(self._state))
+        return self._polls.begin()
+
+    def begin(self) -> None:
+        """Begin a run, and let everything settle."""
+        self.restart()
+        assert self.settle() == []
 
     def poll(self, *, thorough: bool = False) -> list[Change]:
         """What another poll finds."""
-        assert self._poller is not None
-        polled = self._poller.poll(0, thorough=thorough)
-        assert polled is not None
-        return self._found(polled.position)
+        assert self._polls is not None
+        return self._polls.poll(thorough=thorough)
 
     def settle(self) -> list[Change]:
         """Polls until everything that was open at the beginning is final."""
@@ -101,20 +100,16 @@ class Following:
         return found + self.poll()
 
     def stop(self) -> None:
-        if self._poller is not None:
-            self._poller.close(0)
-        self._poller = None
-
-    def _found(self, position: int) -> list[Change]:
-        entries = self._read.read(position - 1, 2**62, 10_000)
-        return [entry.change for entry in entries if entry.position == position]
+        """End the run, if there is one."""
+        polls, self._polls = self._polls, None
+        if polls is not None:
+            polls.close()
 
 
 @pytest.fixture
 def make(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Generator[Callable[..., Following], None, None]:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
 
     def clock(_: SqliteWitness) -> Expression:
         return literal_column("(SELECT now FROM clock)")
@@ -149,10 +144,9 @@ def touched(changes: list[Change]) -> list[tuple[str, str]]:
 
 def test_only_what_is_new_is_found(make: Callable[..., Following]) -> None:
     """C1."""
-    db = make(diff_interval=10**6)
+    db = make()
     db.put("a", "Ada", 900)
-    db.restart()
-    assert db.settle() == []
+    db.begin()
     db.put("b", "Bob", db.now)
     assert touched(db.poll()) == [("b", "upsert")]
     assert db.poll() == []
@@ -164,9 +158,8 @@ def test_a_row_that_is_committed_late_within_the_lag_is_found(
     make: Callable[..., Following],
 ) -> None:
     """Its cursor is older than what was read before."""
-    db = make(diff_interval=10**6)
-    db.restart()
-    db.settle()
+    db = make()
+    db.begin()
     db.put("new", "x", db.now)
     assert touched(db.poll()) == [("new", "upsert")]
     db.at(db.now + 50)
@@ -183,10 +176,9 @@ def test_a_row_that_is_committed_late_within_the_lag_is_found(
 def test_a_row_that_is_committed_later_than_the_lag_is_found_by_the_next_pass(
     make: Callable[..., Following],
 ) -> None:
-    db = make(diff_interval=10**6)
+    db = make()
     db.put("new", "x", 1000)
-    db.restart()
-    db.settle()
+    db.begin()
     db.put("new", "y", db.now)
     db.poll()
     db.settle()
@@ -197,9 +189,8 @@ def test_a_row_that_is_committed_later_than_the_lag_is_found_by_the_next_pass(
 
 def test_equal_cursors_are_read_across_pages(make: Callable[..., Following]) -> None:
     """Ten rows of one moment, in pages of three; and one more of it, later."""
-    db = make(diff_interval=10**6)
-    db.restart()
-    db.settle()
+    db = make()
+    db.begin()
     for number in range(10):
         db.put(f"p{number}", "x", db.now)
     assert len(touched(db.poll())) == 10
@@ -212,9 +203,8 @@ def test_a_cursor_of_whole_minutes_is_read_until_the_minute_is_over(
     make: Callable[..., Following],
 ) -> None:
     """Rows of one value go on coming when the first of them is final."""
-    db = make(diff_interval=10**6, tables={"parents": {"cursor": "changed", "lag": 5}})
-    db.restart()
-    db.settle()
+    db = make(tables={"parents": {"cursor": "changed", "lag": 5}})
+    db.begin()
     minute = db.now - db.now % 60 + 60
     for number, seconds in enumerate((1, 10, 20, 50)):
         db.at(minute + seconds)
@@ -225,11 +215,10 @@ def test_a_cursor_of_whole_minutes_is_read_until_the_minute_is_over(
 
 def test_another_cursor_begins_with_every_row(make: Callable[..., Following]) -> None:
     """What one column has come to says nothing of another."""
-    db = make(diff_interval=10**6)
+    db = make()
     db.write("ALTER TABLE parents ADD COLUMN version INTEGER NOT NULL DEFAULT 1")
     db.write("INSERT INTO parents VALUES ('a', 'Ada', '2024-01-01 00:10:00', 1)")
-    db.restart()
-    db.settle()
+    db.begin()
     db.write("UPDATE parents SET name = 'Ann', version = 2")
     found = db.restart(tables={"parents": {"cursor": "version"}})
     assert touched(found) == [("a", "delete"), ("a", "upsert")]
@@ -241,9 +230,8 @@ def test_two_changes_within_one_tick_of_the_cursor_are_found(
     make: Callable[..., Following],
 ) -> None:
     """A poll comes between them."""
-    db = make(diff_interval=10**6)
-    db.restart()
-    db.settle()
+    db = make()
+    db.begin()
     db.put("a", "Ada", db.now)
     assert touched(db.poll()) == [("a", "upsert")]
     db.put("a", "Ann", db.now)
@@ -251,9 +239,8 @@ def test_two_changes_within_one_tick_of_the_cursor_are_found(
 
 
 def test_a_row_from_the_future_hides_no_other(make: Callable[..., Following]) -> None:
-    db = make(diff_interval=10**6)
-    db.restart()
-    db.settle()
+    db = make()
+    db.begin()
     db.put("future", "x", db.now + 80_000)
     assert touched(db.poll()) == [("future", "upsert")]
     db.settle()
@@ -263,10 +250,9 @@ def test_a_row_from_the_future_hides_no_other(make: Callable[..., Following]) ->
 
 def test_a_clock_that_goes_back_loses_nothing(make: Callable[..., Following]) -> None:
     """Neither what was written between the step and the next poll, nor what comes after."""
-    db = make(diff_interval=10**6)
+    db = make()
     db.put("a", "Ada", 1000)
-    db.restart()
-    db.settle()
+    db.begin()
     db.put("a", "Ann", db.now)
     db.poll()
     db.settle()
@@ -285,8 +271,7 @@ def test_a_clock_that_went_back_between_two_runs_is_noticed(
 ) -> None:
     db = make(tables={"parents": {"cursor": "changed", "deletes": "none"}})
     db.put("a", "Ada", 1000)
-    db.restart()
-    db.settle()
+    db.begin()
     db.put("a", "Ann", db.now)
     db.poll()
     db.settle()
@@ -298,7 +283,7 @@ def test_a_clock_that_went_back_between_two_runs_is_noticed(
 
 def test_what_was_open_when_the_stream_began_is_found(make: Callable[..., Following]) -> None:
     """H1: it commits after the rows were read, with a cursor of before."""
-    db = make(diff_interval=10**6)
+    db = make()
     db.put("a", "Ada", 1000)
     db.restart()
     db.put("late", "x", 900)
@@ -318,7 +303,7 @@ def test_deletes_moves_and_reinserts_between_polls(
     make: Callable[..., Following], *, thorough: bool
 ) -> None:
     """C2, C3: old parents are known from the state file."""
-    db = make(diff_interval=10**6 if thorough else 0.000001)
+    db = make(**({} if thorough else {"diff_interval": 0.000001}))
     for key in "abc":
         db.put(key, "x", 900)
     db.put("1", "a", 10, "children")
@@ -350,9 +335,8 @@ def test_a_row_that_comes_and_goes_between_two_passes_is_deleted(
     make: Callable[..., Following],
 ) -> None:
     """A poll has seen it; it stands in no span of keys."""
-    db = make(diff_interval=10**6)
-    db.restart()
-    db.settle()
+    db = make()
+    db.begin()
     for number in range(7):
         db.put(str(number), "p", 100 + number, "children")
     assert touched(db.poll()) == [("p", "upsert")]
@@ -370,17 +354,15 @@ def test_without_deletes_only_the_first_pass_looks(make: Callable[..., Following
         tables={"parents": {"cursor": "changed", "deletes": "tombstone"}},
     )
     db.put("a", "Ada", 900)
-    db.restart()
-    db.settle()
+    db.begin()
     db.write("DELETE FROM parents")
     assert db.poll() == []
 
 
 def test_a_restart_reads_on_where_the_last_run_was(make: Callable[..., Following]) -> None:
-    db = make(diff_interval=10**6)
+    db = make()
     db.put("a", "Ada", 900)
-    db.restart()
-    db.settle()
+    db.begin()
     db.stop()
     db.put("b", "Bob", db.now)
     db.put("1", "a", 10, "children")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from flusso_core.errors import SourceUnavailable
 from flusso_core.model import Operation, Severity
 
 from .application import Application
@@ -38,10 +37,8 @@ Connect = Callable[[], Application]
 
 
 @pytest.fixture
-def connect(mariadb_database: str) -> Iterator[Connect]:
-    """Connections of the application."""
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(Application(mariadb_database))
+def url(mariadb_database: str) -> str:
+    return mariadb_database
 
 
 @pytest.fixture
@@ -54,8 +51,8 @@ def application(connect: Connect) -> Application:
 
 
 @pytest.fixture
-def bench(application: Application, mariadb_database: str) -> Bench:
-    found = Bench(mariadb_database, LOGGED)
+def bench(application: Application, url: str) -> Bench:
+    found = Bench(url, LOGGED)
     found.begin()
     return found
 
@@ -92,22 +89,6 @@ def test_each_change_is_told_with_old_and_new_columns(
     assert bench.poll() == []
 
 
-def test_an_entry_that_commits_late_is_told(bench: Bench, connect: Connect) -> None:
-    """Its id is lower than one that was read, and removed, long before."""
-    late, other = connect(), connect()
-    with late.transaction():
-        late.execute("INSERT INTO authors VALUES (1, NULL)")
-        other.execute("INSERT INTO authors VALUES (2, NULL)")
-        assert bench.poll() == [("authors", UPSERT, None, {"id": "2"})]
-        other.execute("INSERT INTO authors VALUES (3, NULL)")
-        bench.confirm()
-        assert bench.poll() == [("authors", UPSERT, None, {"id": "3"})]
-    assert bench.poll() == [("authors", UPSERT, None, {"id": "1"})]
-    assert bench.poll() == []
-    bench.confirm()
-    assert bench.entries() == 0
-
-
 def test_values_are_spelled_alike_whatever_the_session_says(
     bench: Bench, application: Application
 ) -> None:
@@ -129,33 +110,16 @@ def test_values_are_spelled_alike_whatever_the_session_says(
     assert bench.poll() == [("events", UPSERT, None, told)]
 
 
-NAMES = ("""odd "quoted" it's %s {b} co:lon back\\slash ünï""", "order")
-LOG = """lög "q" it's %s {b} :x back\\"""
-
-
-def test_any_identifier_is_quoted(application: Application, mariadb_database: str) -> None:
-    """V1: as a table, a key, a column and the outbox itself."""
-    for name in NAMES:
-        quoted = application.quoting.name(name)
-        application.execute(f"CREATE TABLE {quoted} ({quoted} varchar(9) PRIMARY KEY, fk int)")
-        bench = Bench(mariadb_database, {name: {name, "fk"}}, name=LOG)
-        bench.begin()
-        application.execute(f"INSERT INTO {quoted} VALUES ('k', 1)")
-        assert bench.poll() == [(name, UPSERT, None, {name: "k", "fk": "1"})]
-        assert bench.amiss() == []
-        assert len(bench.outbox.teardown(dry_run=False)) == 2
-
-
 def test_whoever_may_write_to_the_table_needs_nothing_else(
-    bench: Bench, application: Application, mariadb_database: str
+    bench: Bench, application: Application, url: str
 ) -> None:
     database = bench.database.url.database
     application.execute("CREATE USER app@localhost, app@'127.0.0.1' IDENTIFIED BY 'app'")
     try:
         for host in ("localhost", "127.0.0.1"):
             application.execute(f"GRANT INSERT, SELECT ON {database}.books TO app@'{host}'")
-        url = bench.database.url.set(username="app", password="app")
-        with Application(url.render_as_string(hide_password=False)) as app:
+        granted = bench.database.url.set(username="app", password="app")
+        with closing(Application(granted.render_as_string(hide_password=False))) as app:
             app.execute("INSERT INTO books VALUES (1, NULL, 'a')")
             with pytest.raises(Exception, match="denied"):
                 app.execute("SELECT * FROM flusso_outbox")
@@ -175,23 +139,6 @@ def test_triggers_leave_the_application_its_own_numbers(
     assert application.one("SELECT last_insert_id()") == 1
 
 
-def test_triggers_wait_for_whoever_is_writing_and_not_for_long(
-    application: Application, connect: Connect, mariadb_database: str
-) -> None:
-    """H1: what was written before is committed when they are made."""
-    bench = Bench(mariadb_database, LOGGED)
-    writer = connect()
-    with writer.transaction():
-        writer.execute("INSERT INTO books VALUES (1, NULL, NULL)")
-        with pytest.raises(SourceUnavailable, match=r"triggers of table public\.books"):
-            bench.begin()
-        application.execute("INSERT INTO books VALUES (2, NULL, NULL)")
-    bench.begin()
-    assert bench.amiss() == []
-    application.execute("INSERT INTO books VALUES (3, NULL, NULL)")
-    assert [one[3] for one in bench.poll()] == [{"id": "3", "author": None}]
-
-
 def test_reading_and_removing_keep_nobody_from_writing(bench: Bench, connect: Connect) -> None:
     """The reader removes entries while another transaction has written some and goes on."""
     one, other = connect(), connect()
@@ -206,27 +153,10 @@ def test_reading_and_removing_keep_nobody_from_writing(bench: Bench, connect: Co
     assert bench.poll() == [("authors", UPSERT, None, {"id": "3"})]
 
 
-def test_other_columns_rewrite_the_triggers_and_nobody_is_disturbed_otherwise(
-    bench: Bench, application: Application, connect: Connect, mariadb_database: str
-) -> None:
-    other = connect()
-    with other.transaction():
-        other.execute("INSERT INTO books VALUES (1, NULL, NULL)")
-        assert bench.outbox.install(bench.tables) == []  # or it would wait
-    more = Bench(mariadb_database, {"books": {"id", "author", "title"}})
-    (amiss,) = more.amiss()
-    assert amiss.startswith("books: outdated")
-    more.begin()
-    assert more.amiss() == []
-    application.execute("INSERT INTO books VALUES (2, NULL, 't')")
-    application.execute("INSERT INTO authors VALUES (1, NULL)")  # logged no more
-    assert more.poll()[1:] == [("books", UPSERT, None, {"id": "2", "author": None, "title": "t"})]
-
-
 def test_check_gives_the_sql_that_makes_it_and_says_what_fires_no_trigger(
-    application: Application, mariadb_database: str
+    application: Application, url: str
 ) -> None:
-    bench = Bench(mariadb_database, LOGGED)
+    bench = Bench(url, LOGGED)
     for one in bench.check(Severity.ERROR):
         for statement in filter(None, (one.cure or "").split(";\n")):
             application.execute(statement)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy.exc import ProgrammingError
 
-from flusso_core.errors import SourceUnavailable
 from flusso_core.model import Operation, Severity
 
 from .application import Application
@@ -35,14 +33,7 @@ Connect = Callable[[], Application]
 
 @pytest.fixture
 def url(postgres_database: str) -> str:
-    return postgres_database.replace("postgresql://", "postgresql+psycopg://", 1)
-
-
-@pytest.fixture
-def connect(url: str) -> Iterator[Connect]:
-    """Connections of the application."""
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(Application(url))
+    return postgres_database
 
 
 @pytest.fixture
@@ -82,22 +73,6 @@ def test_each_change_is_told_with_old_and_new_columns(
     ]
     assert ("authors", DELETE, {"id": "8"}, None) in told
     assert bench.poll() == []
-
-
-def test_an_entry_that_commits_late_is_told(bench: Bench, connect: Connect) -> None:
-    """Its id is lower than one that was read, and removed, long before."""
-    late, other = connect(), connect()
-    with late.transaction():
-        late.execute("INSERT INTO authors VALUES (1)")
-        other.execute("INSERT INTO authors VALUES (2)")
-        assert bench.poll() == [("authors", UPSERT, None, {"id": "2"})]
-        other.execute("INSERT INTO authors VALUES (3)")
-        bench.confirm()
-        assert bench.poll() == [("authors", UPSERT, None, {"id": "3"})]
-    assert bench.poll() == [("authors", UPSERT, None, {"id": "1"})]
-    assert bench.poll() == []
-    bench.confirm()
-    assert bench.entries() == 0
 
 
 def test_a_truncate_is_told_before_what_was_written_after_it(
@@ -143,24 +118,6 @@ def test_values_are_spelled_alike_whatever_the_session_says(
             },
         )
     ]
-
-
-NAMES = ("""odd "quoted" it's %s {b} co:lon back\\slash ünï $flusso$""", "order")
-LOG = """lög "q" it's %s {b} :x back\\"""
-
-
-def test_any_identifier_is_quoted(application: Application, url: str) -> None:
-    """V1: as a table, a key, a column and the outbox itself."""
-    for name in NAMES:
-        quoted = application.quoting.name(name)
-        application.execute(f"CREATE TABLE {quoted} ({quoted} text PRIMARY KEY, fk int)")
-        bench = Bench(url, {name: {name, "fk"}}, name=LOG)
-        bench.begin()
-        application.execute("SET standard_conforming_strings = off")
-        application.execute(f"INSERT INTO {quoted} VALUES ('k', 1)")
-        assert bench.poll() == [(name, UPSERT, None, {name: "k", "fk": "1"})]
-        assert bench.amiss() == []
-        assert len(bench.outbox.teardown(dry_run=False)) == 2
 
 
 def test_whoever_may_write_to_the_table_needs_nothing_else(
@@ -223,39 +180,6 @@ def test_a_row_costs_no_transaction_id_of_its_own(bench: Bench, application: App
     application.execute("UPDATE authors SET name = 'x'")
     assert application.one(statement) - before <= 10
     assert len(bench.poll()) == 1000
-
-
-def test_triggers_wait_for_whoever_is_writing_and_not_for_long(
-    application: Application, connect: Connect, url: str
-) -> None:
-    """H1: what was written before is committed when they are made. Others write meanwhile."""
-    bench = Bench(url, LOGGED)
-    writer = connect()
-    with writer.transaction():
-        writer.execute("INSERT INTO books VALUES (1, NULL)")
-        with pytest.raises(SourceUnavailable, match=r"triggers of table public\.books"):
-            bench.begin()
-        application.execute("INSERT INTO books VALUES (2, NULL)")
-    bench.begin()
-    assert bench.amiss() == []
-    application.execute("INSERT INTO books VALUES (3, NULL)")
-    assert [one[3] for one in bench.poll()] == [{"id": "3", "author": None}]
-
-
-def test_other_columns_rewrite_the_triggers_and_nobody_is_disturbed_otherwise(
-    bench: Bench, application: Application, url: str
-) -> None:
-    with application.transaction():
-        application.execute("INSERT INTO events VALUES (now(), gen_random_uuid(), 1)")
-        assert bench.outbox.install(bench.tables) == []  # or it would wait
-    more = Bench(url, {"books": {"id", "author", "title"}, "events": LOGGED["events"]})
-    (amiss,) = more.amiss()
-    assert amiss.startswith("books: outdated")
-    more.begin()
-    assert more.amiss() == []
-    application.execute("INSERT INTO books VALUES (1, NULL, 't')")
-    application.execute("INSERT INTO authors VALUES (1)")  # logged no more
-    assert more.poll()[1:] == [("books", UPSERT, None, {"id": "1", "author": None, "title": "t"})]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from .world import MODES, World, clock
 
@@ -39,19 +38,13 @@ def on_each(*, diff: bool) -> pytest.MarkDecorator:
 
 
 @pytest.fixture
-def world(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A world that nothing follows yet."""
-    monkeypatch.delenv("DATABASE_URL", raising=False)
     database, mode = request.param
     if database == "sqlite":
         url = f"sqlite:///{tmp_path / 'world.db'}"
     else:
         url = request.getfixturevalue(f"{database}_database")
-        if database == "postgres":
-            named = make_url(url).set(drivername="postgresql+psycopg")
-            url = named.render_as_string(hide_password=False)
     with contextlib.closing(World(url, tmp_path, mode)) as found:
         yield found
 
@@ -101,9 +94,7 @@ async def test_equal_times_across_a_page(world: World) -> None:
 @on_each(diff=True)
 async def test_delete_between_polls(world: World) -> None:
     """A row that is not there any more has no time: only what is known of it tells."""
-    for key in range(1, 9):
-        world.parent(key, f"p{key}", clock())
-        world.child(key, key, f"c{key}", clock())
+    world.families(8)
     async with world.running():
         pass
     world.write("DELETE FROM parents WHERE id IN (1, 4, 8)")
@@ -118,9 +109,7 @@ async def test_delete_between_polls(world: World) -> None:
 @on_each(diff=True)
 async def test_delete_and_insert_again(world: World) -> None:
     """The key is there before and after, with another row, perhaps one that is older."""
-    for key in range(1, 6):
-        world.parent(key, f"p{key}", clock())
-        world.child(key, key, f"c{key}", clock())
+    world.families(5)
     async with world.running():
         pass
     world.write("DELETE FROM parents WHERE id = 2")
@@ -135,9 +124,7 @@ async def test_delete_and_insert_again(world: World) -> None:
 @on_each(diff=True)
 async def test_moved_foreign_key(world: World) -> None:
     """The new parent is in the row; the old one is nowhere but in what is known (C3)."""
-    for key in range(1, 6):
-        world.parent(key, f"p{key}", clock())
-        world.child(key, key, f"c{key}", clock())
+    world.families(5)
     async with world.running():
         pass
     world.write(f"UPDATE children SET parent = 5, changed = '{clock()}' WHERE id = 1")

@@ -34,8 +34,7 @@ def remake(world: World) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+def world(tmp_path: Path) -> Iterator[World]:
     with contextlib.closing(World(f"sqlite:///{tmp_path / 'w.db'}", tmp_path, "outbox")) as found:
         found.parent(1, "one", clock())
         yield found

@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from .deployment import Deployment
 from .world import MODES, World
@@ -50,18 +49,14 @@ def url_of(database: str, request: pytest.FixtureRequest, folder: Path) -> str:
     """A new database, in SQLAlchemy's terms."""
     if database == "sqlite":
         return f"sqlite:///{folder / f'{secrets.token_hex(4)}.db'}"
-    url = str(request.getfixturevalue(f"{database}_database"))
-    if database == "mariadb":
-        return url
-    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    return str(request.getfixturevalue(f"{database}_database"))
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_what_was_killed_goes_on_and_nothing_is_lost(
-    database: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """C1 to C3, H8, R2: open transactions, equal times, wrong clocks, bulk deletes, moved keys."""
-    monkeypatch.delenv("DATABASE_URL", raising=False)
     attempt(url_of(database, request, tmp_path), tmp_path, WAYS[database][0], _seed(), 4.0)
 
 
@@ -69,10 +64,9 @@ def test_what_was_killed_goes_on_and_nothing_is_lost(
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("database", list(WAYS))
 def test_nothing_is_lost_for_as_long_as_told(
-    database: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """C1 to C3, H8, R2: the same for longer, in every way."""
-    monkeypatch.delenv("DATABASE_URL", raising=False)
     seconds = float(os.environ.get(SECONDS, "300")) / len(WAYS[database])
     url = url_of(database, request, tmp_path)
     for ways in WAYS[database]:

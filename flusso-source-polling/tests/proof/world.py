@@ -21,6 +21,7 @@ from flusso_core.schema import load_schema
 from flusso_core.testing import MemoryDestination, MemorySink
 from flusso_source_polling.builder import PollingBuilder
 from flusso_source_polling.capture import PollingCapture
+from flusso_source_polling.database import Database
 from flusso_source_polling.options import PollingOptions
 
 Documents: TypeAlias = "dict[str, tuple[str, list[tuple[int, str]]]]"
@@ -89,7 +90,9 @@ class World:
     """
 
     def __init__(self, url: str, folder: Path, mode: str) -> None:
-        self._application = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._application = create_engine(
+            Database(url).url, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
         self._connections: list[Connection] = []
         self._runs = 0
         self._task: asyncio.Task[None] | None = None
@@ -144,6 +147,12 @@ class World:
     def parent(self, key: int, name: str, at: str, connection: Connection | None = None) -> None:
         """Insert a parent."""
         self.write(f"INSERT INTO parents VALUES ({key}, '{name}', '{at}')", connection)
+
+    def families(self, count: int) -> None:
+        """Insert so many parents, each with a child of the same key, from 1 on."""
+        for key in range(1, count + 1):
+            self.parent(key, f"p{key}", clock())
+            self.child(key, key, f"c{key}", clock())
 
     def child(self, key: int, parent: int, label: str, at: str) -> None:
         """Insert a child."""

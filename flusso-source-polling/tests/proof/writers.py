@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from random import Random
-from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection
@@ -44,12 +43,7 @@ class Writers:
         self._running = [self._threads.submit(self._run, one) for one in randoms]
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._threads.shutdown()
         for one in self._running:

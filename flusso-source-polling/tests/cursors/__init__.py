@@ -1,0 +1,1 @@
+"""Following a cursor, one poll at a time."""
