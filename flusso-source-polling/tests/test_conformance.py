@@ -270,12 +270,15 @@ class TestPostgresCapture(CaptureConformance):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "options",
-    [pytest.param(COMPARED, marks=pytest.mark.soak), FOLLOWED],
-    ids=["compared", "followed"],
-)
+@pytest.mark.parametrize("options", [COMPARED, FOLLOWED], ids=["compared", "followed"])
 class TestMariaDBCapture(CaptureConformance):
     @pytest.fixture
     def bench(self, mariadb_database: str, tmp_path: Path, options: dict[str, Any]) -> MariaDBBench:
         return MariaDBBench(mariadb_database, tmp_path, options)
+
+
+@pytest.mark.integration
+class TestMariaDBBuilder(BuilderConformance):
+    @pytest.fixture
+    def bench(self, mariadb_database: str, tmp_path: Path) -> MariaDBBench:
+        return MariaDBBench(mariadb_database, tmp_path, COMPARED)

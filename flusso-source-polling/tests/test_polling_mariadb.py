@@ -1,10 +1,9 @@
-"""A real MariaDB: the kit's promises, values as they are stored, keys as they are spelled."""
+"""A real MariaDB: values as they are stored, keys as they are spelled."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,8 @@ import pytest
 
 from flusso_core.errors import ConfigError, SchemaMismatch, SourceFatal, SourceUnavailable
 from flusso_core.hookspecs import SourceContext
-from flusso_core.interfaces import ChangeCapture, DocumentBuilder
 from flusso_core.model import Change, IndexKeys, KeyRange, Operation, Severity, TableName
 from flusso_core.schema import parse_schema
-from flusso_core.testing.conformance import (
-    SCHEMA,
-    BuilderConformance,
-    CaptureConformance,
-    Rows,
-    SourceBench,
-    Write,
-    statement,
-)
 from flusso_source_polling.builder import PollingBuilder
 from flusso_source_polling.capture import PollingCapture
 from flusso_source_polling.options import PollingOptions
@@ -33,10 +22,6 @@ from flusso_source_polling.options import PollingOptions
 pytestmark = pytest.mark.integration
 
 EXACT = "varchar(200) COLLATE utf8mb4_nopad_bin"
-KIT_TABLES = (
-    f"CREATE TABLE parents (`key` {EXACT} PRIMARY KEY, name {EXACT})",
-    f"CREATE TABLE children (`key` {EXACT} PRIMARY KEY, parent {EXACT}, INDEX (parent))",
-)
 
 
 class Client:
@@ -47,12 +32,6 @@ class Client:
 
     def execute(self, *statements: str) -> Sequence[Any]:
         """Do the statements one by one, each in a transaction of its own; rows of the last one."""
-        return self.transaction([(one, ()) for one in statements])
-
-    def transaction(
-        self, statements: Iterable[tuple[str, Sequence[Any]]], *, roll_back: bool = False
-    ) -> Sequence[Any]:
-        """Do the statements in one transaction; rows of the last one."""
         # Here, as it is not there where the package's unit tests run without servers.
         import pymysql
 
@@ -64,70 +43,12 @@ class Client:
             password=unquote(parts.password or ""),
             database=parts.path[1:],
             charset="utf8mb4",
+            autocommit=True,
         )
         with connection, connection.cursor() as cursor:
-            for text, values in statements:
-                cursor.execute(text, tuple(values) or None)
-            (connection.rollback if roll_back else connection.commit)()
+            for text in statements:
+                cursor.execute(text)
             return cursor.fetchall() if cursor.description else ()
-
-
-class MariaDBBench(SourceBench):
-    """A database of a real server, whose tables are compared."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self._client = Client(url)
-        self._client.execute(*KIT_TABLES)
-        given = {"connection_url": url, "interval": 0.02, "state": str(folder / "kit.state")}
-        self._context = SourceContext(PollingOptions.model_validate(given), (SCHEMA,))
-
-    def capture(self) -> ChangeCapture:
-        return PollingCapture(self._context)
-
-    def builder(self) -> DocumentBuilder:
-        return PollingBuilder(self._context)
-
-    async def commit(self, *writes: Write) -> None:
-        await asyncio.to_thread(self._client.transaction, map(_statement, writes))
-
-    async def roll_back(self, *writes: Write) -> None:
-        await asyncio.to_thread(self._client.transaction, map(_statement, writes), roll_back=True)
-
-    async def rows(self) -> Rows:
-        execute = self._client.execute
-        return Rows(
-            dict(execute("SELECT `key`, name FROM parents")),
-            dict(execute("SELECT `key`, parent FROM children")),
-        )
-
-    async def disconnect(self) -> None:
-        sessions = self._client.execute(
-            "SELECT id FROM information_schema.processlist "
-            "WHERE db = database() AND id <> connection_id()"
-        )
-        for (session,) in sessions:
-            self._client.execute(f"KILL {session}")
-
-
-def _statement(write: Write) -> tuple[str, list[str]]:
-    """The kit's statement: `key` is a word of MariaDB's, and a conflict has another name."""
-    text, values = statement(write, truncate=False)
-    text = text.replace("ON CONFLICT (key) DO UPDATE SET", "ON DUPLICATE KEY UPDATE")
-    for column in ("name", "parent"):
-        text = text.replace(f"excluded.{column}", f"VALUES({column})")
-    return text.replace("(key,", "(`key`,").replace(" key = ", " `key` = "), values
-
-
-class TestMariaDBCapture(CaptureConformance):
-    @pytest.fixture
-    def bench(self, mariadb_database: str, tmp_path: Path) -> MariaDBBench:
-        return MariaDBBench(mariadb_database, tmp_path)
-
-
-class TestMariaDBBuilder(BuilderConformance):
-    @pytest.fixture
-    def bench(self, mariadb_database: str, tmp_path: Path) -> MariaDBBench:
-        return MariaDBBench(mariadb_database, tmp_path)
 
 
 def builder(url: str, *schemas: str) -> PollingBuilder:
