@@ -130,9 +130,11 @@ async def test_a_snapshot_wants_wal_and_a_cursor_does_not(path: Path) -> None:
 
 
 async def test_an_option_that_fits_no_table_is_an_error(path: Path) -> None:
-    (found,) = await check(f"sqlite:///{path}", parents={"cursor": "nowhere"})
+    found, *_ = await check(f"sqlite:///{path}", parents={"cursor": "nowhere"})
     assert found.severity is Severity.ERROR
     assert "there is no column 'nowhere' for a cursor" in found.message
+    (found,) = await check(f"sqlite:///{path}", nowhere={"cursor": "changed"})
+    assert "no schema reads a table of that name" in found.message
 
 
 @pytest.mark.parametrize("dialect", [MariaDBDialect(), PostgresDialect(), SqliteDialect()])

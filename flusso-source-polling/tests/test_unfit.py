@@ -194,6 +194,39 @@ async def test_what_goes_while_polls_go_on_stops_its_index_alone(
     assert not stopped.reasons
 
 
+CURSOR_LOST = "ALTER TABLE users DROP seen"
+
+
+@pytest.mark.parametrize("users", [{"cursor": "seen", "deletes": "none"}, {"cursor": "seen"}])
+async def test_a_cursor_that_goes_stops_its_indexes_alone(
+    shop: Shop, users: dict[str, Any]
+) -> None:
+    """C14: while polls go on, and at the next start; mended, what was missed is filled, and what
+    comes then is found though the new column begins anew.
+    """
+    followed: dict[str, Any] = {"tables": {"users": users, "products": {"cursor": "seen"}}}
+    shop.sql("UPDATE users SET seen = 1000")
+    async with shop.running("users", "products", **followed) as stopped:
+        await until(lambda: all(shop.served(index) for index in ("users", "products")))
+        shop.sql(CURSOR_LOST)
+        await until(lambda: "users" in stopped.reasons)
+        shop.sql("INSERT INTO products VALUES (2, 'y', 2); UPDATE users SET name = 'b'")
+        await until(lambda: len(shop.served("products")) == 2)
+    assert list(stopped.reasons) == ["users"]
+    assert "table public.users: there is no column 'seen' for a cursor" in stopped.reasons["users"]
+    assert "[source.tables]" in stopped.reasons["users"]
+    assert shop.served("users")["1"]["name"] == "a"
+    async with shop.running("users", "products", **followed) as stopped:
+        shop.sql("INSERT INTO products VALUES (3, 'z', 3)")
+        await until(lambda: len(shop.served("products")) == 3 and "users" in stopped.reasons)
+    shop.sql("ALTER TABLE users ADD seen INTEGER; UPDATE users SET seen = 1")
+    async with shop.running("users", "products", **followed) as stopped:
+        await until(lambda: shop.served("users")["1"]["name"] == "b")
+        shop.sql("UPDATE users SET seen = 2, name = 'c'")
+        await until(lambda: shop.served("users")["1"]["name"] == "c")
+    assert not stopped.reasons
+
+
 async def test_polls_tell_what_goes_though_nothing_is_built(shop: Shop) -> None:
     """C14: before any change that comes after it; to whoever follows anew, once more."""
     async with PollingCapture(shop.context("users", "products")) as capture:

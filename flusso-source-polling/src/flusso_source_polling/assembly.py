@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection
 
-from flusso_core.errors import ConfigError
 from flusso_core.model import Finding, TableName
 from flusso_source_polling.cursors import cursor_of
 from flusso_source_polling.database import Database
@@ -17,7 +16,7 @@ from flusso_source_polling.outbox.model import Logged
 from flusso_source_polling.outbox.reader import OutboxReader
 from flusso_source_polling.picture import Lens, Watch
 from flusso_source_polling.promises import Followed
-from flusso_source_polling.readers import Comparison, Following, Reader, Window
+from flusso_source_polling.readers import Comparison, Following, Reader, Window, forget_place
 from flusso_source_polling.state import StateFile
 from flusso_source_polling.witness import witness_of
 
@@ -53,7 +52,7 @@ class Assembly:
         self._options = options
         self._dialect = database.dialect
         self._witness = witness_of(database.dialect)
-        self._tables = table_options(options.tables, names)
+        self._tables = options.by_table(names)
         looked_at = {watch.table.name for watch in watches}
         self._left_out = [name for name in names if name not in looked_at]
         self._watches = [watch for watch in watches if not self._is_logged(watch)]
@@ -87,27 +86,30 @@ class Assembly:
             SourceFatal: something is missing, and is not to be made or cannot be.
         """
         reader = self._outbox_reader()
-        if reader is None:
-            return
-        with state.transaction():
-            if not reader.is_complete(state.memory(reader.name)):
-                state.renew()
-        # Only then: what is made now must not be taken for what was there, wherever this ends.
-        reader.prepare(manage=self._options.manage_outbox)
-        with state.transaction():
-            memory = state.memory(reader.name)
-            if not memory.is_new:
-                reader.remember(memory)
+        if reader is not None:
+            with state.transaction():
+                if not reader.is_complete(state.memory(reader.name)):
+                    state.renew()
+            # Only then: what is made now must not be taken for what was there, wherever this ends.
+            reader.prepare(manage=self._options.manage_outbox)
+            with state.transaction():
+                memory = state.memory(reader.name)
+                if not memory.is_new:
+                    reader.remember(memory)
         self.leave_out(state)
 
     def leave_out(self, state: StateFile) -> None:
-        """Note down whose changes are removed from the log unseen: once such a table is looked at
-        again, the stream is another one.
+        """Note down what becomes of tables that are not looked at, for a run that does again.
+
+        Changes of a logged one are removed from the log unseen: the stream is another one then. Of
+        one that is followed by a cursor, every row is read then: the column may be another one.
         """
         reader = self._outbox_reader()
-        if reader is not None:
-            with state.transaction():
+        with state.transaction():
+            if reader is not None:
                 reader.leave_out(state.memory(reader.name), self._left_out)
+            for name in self._left_out:
+                forget_place(state.memory(str(name)))
 
     def check(self) -> Iterator[Finding]:
         """What is missing for the outbox, what it sees and what it does not. Blocks."""
@@ -185,24 +187,3 @@ class Assembly:
 
     def _of(self, watch: Watch) -> TableOptions:
         return self._tables.get(watch.table.name, _DEFAULT)
-
-
-def table_options(
-    given: Mapping[str, TableOptions], names: Sequence[TableName]
-) -> dict[TableName, TableOptions]:
-    """The options by table.
-
-    Raises:
-        ConfigError: a name is of no table that a schema reads.
-    """
-    known = {str(name): name for name in names}
-    known |= {name.name: name for name in names if name.schema == "public"}
-    found: dict[TableName, TableOptions] = {}
-    for text, options in given.items():
-        if text not in known:
-            raise ConfigError(
-                f"[source.tables.{text}]: no schema reads a table of that name; they read "
-                + ", ".join(str(name) for name in names)
-            )
-        found[known[text]] = options
-    return found

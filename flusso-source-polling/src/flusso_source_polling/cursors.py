@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, Connection, Select, cast, literal, select, type_coerce
 from sqlalchemy import types as sql
 
-from flusso_core.errors import ConfigError
+from flusso_core.errors import ConfigError, SourceFatal
 from flusso_source_polling.catalogue import Table
 from flusso_source_polling.dialects import Dialect, Expression
 from flusso_source_polling.witness import Witness
@@ -17,6 +17,7 @@ XMIN = "xmin"
 """The cursor that every table of Postgres has: the transaction that wrote the row."""
 
 _RAW = sql.NullType()
+_CURE = "name one that grows with each change of a row, or leave the cursor out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,7 @@ class ColumnCursor:
         witness: tells the time.
 
     Raises:
-        SourceFatal: there is no such column.
-        ConfigError: its values cannot be compared.
+        SourceFatal: there is no such column, or its values cannot be compared.
     """
 
     exact = False
@@ -99,7 +99,9 @@ class ColumnCursor:
         self._described = table.column(column)
         problem = dialect.key_problem(self._described)
         if problem is not None:
-            raise ConfigError(f"table {table.name}: cursor {column!r}: {problem}")
+            raise SourceFatal(
+                f"table {table.name}: {column!r} cannot be a cursor: {problem}; {_CURE}"
+            )
         self._dialect = dialect
         self._sql: ColumnElement[Any] = table.sql.columns[column]
         kind = self._described.type
@@ -168,7 +170,8 @@ def cursor_of(table: Table, name: str, dialect: Dialect, witness: Witness) -> Cu
     """The cursor of that name.
 
     Raises:
-        ConfigError: there is none, or it cannot be one.
+        SourceFatal: the table has no such column, or it cannot be one.
+        ConfigError: the database has no such cursor, whatever the table is like.
     """
     if name == XMIN and XMIN not in table.columns:
         transaction, oldest = witness.transaction(), witness.oldest_transaction()
@@ -179,8 +182,5 @@ def cursor_of(table: Table, name: str, dialect: Dialect, witness: Witness) -> Cu
             )
         return TransactionCursor(transaction, oldest, witness)
     if name not in table.columns:
-        raise ConfigError(
-            f"table {table.name}: there is no column {name!r} for a cursor; name one that grows "
-            "with each change, or leave the cursor out"
-        )
+        raise SourceFatal(f"table {table.name}: there is no column {name!r} for a cursor; {_CURE}")
     return ColumnCursor(table, name, dialect, witness)

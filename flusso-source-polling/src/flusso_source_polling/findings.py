@@ -45,7 +45,10 @@ def look_over(
         names = table_names(schemas)
         there = reflect(connection, database.dialect, names).keys()
         whole = [schema for schema in schemas if there >= {*table_names([schema])}]
-        fitness = look(connection, database.dialect, whole)
+        try:
+            fitness = look(connection, database.dialect, whole, options.by_table(names))
+        except ConfigError as error:
+            return [Finding(Severity.ERROR, f"database {database.name}", str(error))]
         reasons = {one.index: one.reason for one in fitness.unfit}
         found = [
             Finding(Severity.ERROR, _subject(schema), reasons[schema.index])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from flusso_core.errors import ConfigError, SourceFatal
-from flusso_core.model import UnfitIndex
+from flusso_core.model import TableName, UnfitIndex
 from flusso_core.schema.model import IndexSchema
-from flusso_source_polling.catalogue import reflect, table_names
+from flusso_source_polling.catalogue import Tables, reflect, table_names
+from flusso_source_polling.cursors import cursor_of
 from flusso_source_polling.dialects import Dialect
 from flusso_source_polling.indexes import watches
+from flusso_source_polling.options import TableOptions
 from flusso_source_polling.picture import Watch
+from flusso_source_polling.witness import witness_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,46 @@ class Fitness:
     unfit: tuple[UnfitIndex, ...]
 
 
-def look(connection: Connection, dialect: Dialect, schemas: Sequence[IndexSchema]) -> Fitness:
-    """Try every schema on the tables as they are now. Blocks."""
+def look(
+    connection: Connection,
+    dialect: Dialect,
+    schemas: Sequence[IndexSchema],
+    options: Mapping[TableName, TableOptions],
+) -> Fitness:
+    """Try every schema, and the cursors of what it reads, on the tables as they are now. Blocks.
+
+    Raises:
+        ConfigError: the database has no such cursor, whatever its tables are like.
+    """
     tables = reflect(connection, dialect, table_names(schemas))
     fitting: list[IndexSchema] = []
     unfit: list[UnfitIndex] = []
     for schema in schemas:
-        try:
-            watches((schema,), tables, dialect)
-        except (SourceFatal, ConfigError) as error:
-            unfit.append(UnfitIndex(schema.index, str(error)))
-        else:
+        reason = _misfit(schema, tables, dialect, options)
+        if reason is None:
             fitting.append(schema)
+        else:
+            unfit.append(UnfitIndex(schema.index, reason))
     return Fitness(tuple(fitting), tuple(watches(fitting, tables, dialect)), tuple(unfit))
+
+
+def _misfit(
+    schema: IndexSchema,
+    tables: Tables,
+    dialect: Dialect,
+    options: Mapping[TableName, TableOptions],
+) -> str | None:
+    """Why a schema does not fit; `None`: it does."""
+    try:
+        needed = watches((schema,), tables, dialect)
+    except (SourceFatal, ConfigError) as error:
+        return str(error)
+    witness = witness_of(dialect)
+    try:
+        for watch in needed:
+            given = options.get(watch.table.name)
+            if given is not None and given.cursor is not None:
+                cursor_of(watch.table, given.cursor, dialect, witness)
+    except SourceFatal as error:
+        return f"[source.tables] {error}"
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
@@ -164,6 +165,27 @@ class PollingOptions(BaseModel):
             "that, polls wait too."
         ),
     )
+
+    def by_table(self, names: Sequence[TableName]) -> dict[TableName, TableOptions]:
+        """The options of the tables that have some.
+
+        Args:
+            names: of every table that a schema reads.
+
+        Raises:
+            ConfigError: there are options for another one.
+        """
+        known = {str(name): name for name in names}
+        known |= {name.name: name for name in names if name.schema == "public"}
+        found: dict[TableName, TableOptions] = {}
+        for text, options in self.tables.items():
+            if text not in known:
+                raise ConfigError(
+                    f"[source.tables.{text}]: no schema reads a table of that name; they read "
+                    + ", ".join(str(name) for name in names)
+                )
+            found[known[text]] = options
+        return found
 
     def outbox_name(self) -> TableName:
         """The outbox's table."""

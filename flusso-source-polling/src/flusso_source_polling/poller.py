@@ -97,7 +97,7 @@ class Poller:
         database = self._database
         with database.connect() as connection, database.errors("read the catalogue"):
             self.version = database.dialect.version(connection)
-            fitness = look(connection, database.dialect, self._schemas)
+            fitness = self._try(connection, self._schemas)
         self._assembly = self._assemble(fitness)
         if self._assembly.holds_snapshot:
             for finding in find_obstacle(database, table_names(self._fitting)):
@@ -154,6 +154,10 @@ class Poller:
                     self._state.confirm(confirmed)
             self._state.close()
 
+    def _try(self, connection: Connection, schemas: Sequence[IndexSchema]) -> Fitness:
+        options = self._options.by_table(self._names)
+        return look(connection, self._database.dialect, schemas, options)
+
     def _assemble(self, fitness: Fitness) -> Assembly:
         unfit = (*self._unfit, *fitness.unfit)
         if not fitness.fitting:
@@ -169,7 +173,7 @@ class Poller:
         """
         database = self._database
         with database.connect() as connection, database.errors("read the catalogue"):
-            fitness = look(connection, database.dialect, self._fitting)
+            fitness = self._try(connection, self._fitting)
         if not fitness.unfit:
             return False
         held = self._assembly.holds_snapshot

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import literal_column
 
-from flusso_core.errors import ConfigError
+from flusso_core.errors import ConfigError, SourceFatal
 from flusso_core.model import Change, Operation
 from flusso_core.testing.conformance import CHILDREN, PARENTS
 from flusso_source_polling.dialects import Expression
@@ -370,18 +370,21 @@ def test_a_restart_reads_on_where_the_last_run_was(make: Callable[..., Following
 
 
 @pytest.mark.parametrize(
-    ("tables", "message"),
+    ("tables", "error", "message"),
     [
-        ({"nowhere": {"cursor": "changed"}}, "no schema reads a table of that name"),
-        ({"parents": {"cursor": "updated"}}, "there is no column 'updated' for a cursor"),
-        ({"parents": {"cursor": "xmin"}}, "only Postgres has the cursor 'xmin'"),
+        ({"nowhere": {"cursor": "changed"}}, ConfigError, "no schema reads a table of that name"),
+        ({"parents": {"cursor": "xmin"}}, ConfigError, "only Postgres has the cursor 'xmin'"),
+        ({"parents": {"cursor": "updated"}}, SourceFatal, "no column 'updated' for a cursor"),
+        ({"parents": {"cursor": "photo"}}, SourceFatal, "'photo' cannot be a cursor"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(
-    make: Callable[..., Following], tables: dict[str, Any], message: str
+    make: Callable[..., Following], tables: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
-        make(tables=tables).restart()
+    db = make(tables=tables)
+    db.write("ALTER TABLE parents ADD COLUMN photo BLOB")
+    with pytest.raises(error, match=message):
+        db.restart()
 
 
 def test_a_short_transaction_holds_no_file(make: Callable[..., Following]) -> None:

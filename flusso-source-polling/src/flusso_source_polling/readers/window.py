@@ -40,6 +40,12 @@ class Following:
     every: float | None
 
 
+def forget_place(memory: Memory) -> None:
+    """Where a table is followed by a cursor, have every row that has one read again."""
+    memory.write(_LOW, None)
+    memory.write(_BEYOND, None)
+
+
 class Window:
     """Follows a table by a cursor, and looks for what that cannot show in passes over its keys.
 
