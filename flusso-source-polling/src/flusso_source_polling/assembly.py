@@ -107,9 +107,16 @@ class Assembly:
         reader = self._outbox_reader()
         with state.transaction():
             if reader is not None:
-                reader.leave_out(state.memory(reader.name), self._left_out)
+                reader.lose(state.memory(reader.name), self._left_out)
             for name in self._left_out:
                 forget_place(state.memory(str(name)))
+
+    def lose(self, state: StateFile, tables: Sequence[TableName]) -> None:
+        """Note down that changes of logged tables are missing: the next stream is another one."""
+        reader = self._outbox_reader()
+        if reader is not None:
+            with state.transaction():
+                reader.lose(state.memory(reader.name), tables)
 
     def check(self) -> Iterator[Finding]:
         """What is missing for the outbox, what it sees and what it does not. Blocks."""

@@ -19,6 +19,7 @@ from flusso_source_polling.database import Database
 from flusso_source_polling.findings import find_obstacle
 from flusso_source_polling.fitness import Fitness, look
 from flusso_source_polling.options import PollingOptions
+from flusso_source_polling.outbox.reader import TriggersLost
 from flusso_source_polling.pace import Throttle
 from flusso_source_polling.readers import Poll
 from flusso_source_polling.snapshots import Shared
@@ -211,6 +212,10 @@ class Poller:
                 self._data_version = version
                 self._assembly.horizon.polled()
                 return polled
+        except TriggersLost as error:
+            self._disconnect()
+            self._assembly.lose(self._state, error.tables)
+            raise
         except BaseException:
             self._disconnect()
             raise

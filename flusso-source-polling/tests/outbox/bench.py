@@ -80,6 +80,11 @@ class Bench:
             memory = self.state.memory(self.reader.name)
             self.reader.confirmed(connection, memory, self.state.next_position())
 
+    def is_complete(self) -> bool:
+        """Whether a start would go on with the log."""
+        with self.state.transaction():
+            return self.reader.is_complete(self.state.memory(self.reader.name))
+
     def entries(self) -> int:
         """How many entries the log has."""
         with self.database.connect() as connection:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flusso_core.errors import SourceUnavailable
+from flusso_core.errors import SourceFatal, SourceUnavailable
 from flusso_core.model import Operation
 
 from .application import Application
@@ -95,6 +95,25 @@ def test_triggers_wait_for_whoever_is_writing_and_not_for_long(
     assert bench.amiss() == []
     application.execute("INSERT INTO books VALUES (3, NULL, NULL)")
     assert [one[3] for one in bench.poll()] == [{"id": "3", "author": None}]
+
+
+def test_triggers_that_somebody_made_anew_are_noticed(
+    bench: Bench, application: Application
+) -> None:
+    """H3: they do the same, and yet what was written before they were there is in no log."""
+    dialect = bench.outbox.dialect
+    with bench.database.connect() as connection:
+        wanted = dialect.wanted(connection, bench.tables[1])
+    for statement in (
+        *dialect.remove(wanted.logged.name, list(wanted.triggers)),
+        "INSERT INTO books VALUES (1, NULL, NULL)",
+        *wanted.statements,
+    ):
+        application.execute(statement)
+    assert bench.amiss() == []
+    assert not bench.is_complete()
+    with pytest.raises(SourceFatal, match=r"table public\.books \(made anew"):
+        bench.poll()
 
 
 def test_other_columns_rewrite_the_triggers_and_nobody_is_disturbed_otherwise(

@@ -74,8 +74,21 @@ async def test_a_start_that_ends_when_triggers_are_made_leaves_the_gap_to_the_ne
 
 async def test_a_table_that_is_remade_during_a_run_ends_it_and_is_read_again(world: World) -> None:
     """H3: nothing is missed in silence."""
-    with pytest.raises(SourceFatal, match=r"table public\.parents are no longer logged"):
+    with pytest.raises(SourceFatal, match=r"changes of table public\.parents \(missing: "):
         await remake_during_a_run(world)
+    async with world.running():
+        await world.right()
+
+
+async def test_triggers_that_are_lost_during_a_run_and_made_by_hand_leave_a_gap(
+    world: World,
+) -> None:
+    """H3: as the error says; the next run finds them as they were, and must not be content."""
+    without_leave(world)
+    await paste(world)
+    with pytest.raises(SourceFatal, match="made again, by the SQL that `flusso check` prints"):
+        await remake_during_a_run(world)
+    await paste(world)
     async with world.running():
         await world.right()
 
@@ -85,6 +98,19 @@ async def remake_during_a_run(world: World) -> None:
     async with world.running():
         remake(world)
         await world.ended()
+
+
+def without_leave(world: World) -> None:
+    """Runs may not make the outbox."""
+    options = world.context.options.model_copy(update={"manage_outbox": False})
+    world.context = SourceContext(options, world.context.schemas)
+
+
+async def paste(world: World) -> None:
+    """Do the SQL that a check prints."""
+    for finding in await PollingCapture(world.context).check():
+        if finding.severity is Severity.ERROR:
+            world.script(finding.cure or "")
 
 
 async def test_a_log_that_was_removed_is_made_again_and_the_tables_are_read(world: World) -> None:
@@ -99,14 +125,11 @@ async def test_a_log_that_was_removed_is_made_again_and_the_tables_are_read(worl
 
 async def test_without_leave_to_make_it_a_run_says_what_is_missing(world: World) -> None:
     """`check` prints the SQL, and with that the run begins."""
-    options = world.context.options.model_copy(update={"manage_outbox": False})
-    world.context = SourceContext(options, world.context.schemas)
+    without_leave(world)
     async with PollingCapture(world.context) as capture:
         with pytest.raises(SourceFatal, match="there is no outbox"):
             await capture.provision(temporary=False)
-        for finding in await capture.check():
-            if finding.severity is Severity.ERROR:
-                world.script(finding.cure or "")
+    await paste(world)
     async with world.running():
         world.write("DELETE FROM parents WHERE id = 1")
         await world.right()

@@ -12,7 +12,13 @@ from flusso_core.errors import ConfigError, SourceFatal
 from flusso_core.model import Finding, Removal, Severity, TableName
 from flusso_source_polling.database import Database
 from flusso_source_polling.outbox.mariadb import MariaDBOutbox
-from flusso_source_polling.outbox.model import LONGEST_NAME, Logged, OutboxDialect, Wanted
+from flusso_source_polling.outbox.model import (
+    LONGEST_NAME,
+    Installed,
+    Logged,
+    OutboxDialect,
+    Wanted,
+)
 from flusso_source_polling.outbox.postgres import PostgresOutbox
 from flusso_source_polling.outbox.sqlite import SqliteOutbox
 
@@ -71,9 +77,18 @@ class Outbox:
         tables = (self.dialect.log, self.dialect.reader)
         return all(inspector.has_table(one.name, schema=one.schema) for one in tables)
 
-    def amiss(self, connection: Connection, tables: Iterable[Logged]) -> list[Amiss]:
-        """The tables whose triggers are not what they should be."""
-        installed = self.dialect.installed(connection)
+    def amiss(
+        self, connection: Connection, tables: Iterable[Logged], installed: Installed | None = None
+    ) -> list[Amiss]:
+        """The tables whose triggers are not what they should be.
+
+        Args:
+            connection: to the database.
+            tables: that should be logged.
+            installed: what the dialect has told of the triggers; `None`: it is asked.
+        """
+        if installed is None:
+            installed = self.dialect.installed(connection)
         found: list[Amiss] = []
         for logged in tables:
             wanted, there = self.dialect.wanted(connection, logged), installed.get(logged.name, {})
@@ -81,7 +96,7 @@ class Outbox:
             outdated = [
                 name
                 for name, definition in wanted.triggers.items()
-                if name in there and there[name] != definition
+                if name in there and there[name].definition != definition
             ]
             if missing or outdated:
                 found.append(Amiss(wanted, tuple(missing), tuple(outdated)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, literal_column
@@ -13,9 +13,10 @@ from flusso_source_polling.dialects.mariadb import MariaDBDialect
 from flusso_source_polling.outbox.model import (
     COLUMNS,
     Caveat,
+    Installed,
     Logged,
     OutboxDialect,
-    Triggers,
+    Trigger,
     Wanted,
 )
 
@@ -23,7 +24,8 @@ _QUOTING = MariaDBDialect.quoting
 
 _INSTALLED = """
 SELECT event_object_schema = database(), event_object_schema, event_object_table, trigger_name,
-       concat(action_timing, ' ', event_manipulation), action_statement
+       coalesce(cast(created AS char), ''), concat(action_timing, ' ', event_manipulation),
+       action_statement
 FROM information_schema.triggers
 """
 
@@ -95,18 +97,18 @@ class MariaDBOutbox(OutboxDialect):
             )
         return Wanted(logged, triggers, tuple(statements))
 
-    def installed(self, connection: Connection) -> Mapping[TableName, Triggers]:
+    def installed(self, connection: Connection) -> Installed:
         """Every trigger of this outbox.
 
         Triggers of other databases are another outbox's, unless they write to this one.
         """
-        found: dict[TableName, dict[str, str]] = {}
+        found: dict[TableName, dict[str, Trigger]] = {}
         rows = connection.exec_driver_sql(_INSTALLED)
-        for here, schema, table, name, when, statement in rows:
+        for here, schema, table, name, made, when, statement in rows:
             of = TableName("public" if here else schema, table)
             log = self._log_from(connection, of)
             if self.made(name) and _shown(statement).startswith(_shown(f"INSERT INTO {log} ")):
-                found.setdefault(of, {})[name] = _shown(f"{when} {statement}")
+                found.setdefault(of, {})[name] = Trigger(_shown(f"{when} {statement}"), made)
         return found
 
     def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:

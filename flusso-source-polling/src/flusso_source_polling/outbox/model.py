@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Text
 from sqlalchemy import Table as SqlTable
@@ -50,8 +50,20 @@ class Logged:
         return self.table.name
 
 
-Triggers = Mapping[str, str]
-"""Triggers of a table: what each one does, by its name, as the catalogue spells it."""
+class Trigger(NamedTuple):
+    """A trigger that is there.
+
+    Attributes:
+        definition: what it does, as the catalogue spells it.
+        made: what differs once it was removed and made again; empty: the database does not tell.
+    """
+
+    definition: str
+    made: str = ""
+
+
+Installed: TypeAlias = Mapping[TableName, Mapping[str, Trigger]]
+"""Triggers by their names, by the table that they are on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +71,12 @@ class Wanted:
     """The triggers that a table should have.
 
     Attributes:
-        triggers: what the catalogue says of them when they are as they should be.
+        triggers: by name, what the catalogue says that they do when they are as they should be.
         statements: make them so, whatever is there; one transaction.
     """
 
     logged: Logged
-    triggers: Triggers
+    triggers: Mapping[str, str]
     statements: tuple[str, ...]
 
 
@@ -138,8 +150,8 @@ class OutboxDialect(ABC):
         """The triggers that a table should have."""
 
     @abstractmethod
-    def installed(self, connection: Connection) -> Mapping[TableName, Triggers]:
-        """Every trigger of this outbox, by the table that it is on."""
+    def installed(self, connection: Connection) -> Installed:
+        """Every trigger of this outbox."""
 
     def remove(self, table: TableName, triggers: Sequence[str]) -> tuple[str, ...]:
         """Remove these triggers of a table; one transaction."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Uuid, literal_column
@@ -11,9 +11,10 @@ from flusso_core.model import TableName
 from flusso_source_polling.dialects.postgres import PostgresDialect
 from flusso_source_polling.outbox.model import (
     Caveat,
+    Installed,
     Logged,
     OutboxDialect,
-    Triggers,
+    Trigger,
     Wanted,
 )
 
@@ -78,7 +79,8 @@ END
 # pg_trigger.tgtype (src/include/catalog/pg_trigger.h): ROW 1, INSERT 4, DELETE 8, UPDATE 16,
 # TRUNCATE 32. A trigger on a partition is a copy of its parent's, and goes with it.
 _INSTALLED = """
-SELECT s.nspname, c.relname, t.tgname, t.tgtype || t.tgenabled::text || p.prosecdef || p.prosrc
+SELECT s.nspname, c.relname, t.tgname, t.oid::text,
+       t.tgtype || t.tgenabled::text || p.prosecdef || p.prosrc
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace s ON s.oid = c.relnamespace
@@ -152,18 +154,19 @@ class PostgresOutbox(OutboxDialect):
             triggers[name] = f"{kind}Otrue{body}"
         return Wanted(logged, triggers, tuple(statements))
 
-    def installed(self, connection: Connection) -> Mapping[TableName, Triggers]:
+    def installed(self, connection: Connection) -> Installed:
         """Every trigger of this outbox, with its function's body. One that also fires where
         replication writes (ENABLE ALWAYS) is as good as one that does not.
         """
-        found: dict[TableName, dict[str, str]] = {}
-        for schema, table, name, definition in connection.exec_driver_sql(
+        found: dict[TableName, dict[str, Trigger]] = {}
+        for schema, table, name, made, definition in connection.exec_driver_sql(
             _INSTALLED, (self.name.schema,)
         ):
             if self.made(name):
                 kind, enabled, rest = definition[:2], definition[2], definition[3:]
                 enabled = "O" if enabled == "A" else enabled
-                found.setdefault(TableName(schema, table), {})[name] = f"{kind}{enabled}{rest}"
+                trigger = Trigger(f"{kind}{enabled}{rest}", made)
+                found.setdefault(TableName(schema, table), {})[name] = trigger
         return found
 
     def remove(self, table: TableName, triggers: Sequence[str]) -> tuple[str, ...]:

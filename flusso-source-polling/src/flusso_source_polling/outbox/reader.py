@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -23,7 +23,7 @@ from flusso_core.errors import SourceFatal
 from flusso_core.model import Change, Operation, RowImage, TableName
 from flusso_source_polling.memory import Known, Memory, Span
 from flusso_source_polling.outbox.install import Outbox
-from flusso_source_polling.outbox.model import Logged, Triggers
+from flusso_source_polling.outbox.model import Installed, Logged, Trigger
 from flusso_source_polling.readers.base import Poll
 
 _REMOVED_AT_ONCE = 1000
@@ -40,6 +40,29 @@ _OPERATIONS = {
     "delete": Operation.DELETE,
     "truncate": Operation.TRUNCATE,
 }
+
+
+class TriggersLost(SourceFatal):
+    """Triggers are not what they were, so that changes are missing from the log.
+
+    Attributes:
+        tables: whose triggers.
+    """
+
+    def __init__(self, outbox: TableName, lost: Mapping[TableName, str]) -> None:
+        """Name the tables.
+
+        Args:
+            outbox: the log.
+            lost: what is amiss with each table's triggers.
+        """
+        self.tables = tuple(lost)
+        told = ", ".join(f"{table} ({what})" for table, what in lost.items())
+        super().__init__(
+            f"changes of table {told} are no longer all in the outbox {outbox}; have the triggers "
+            "made again, by the SQL that `flusso check` prints or by manage_outbox = true, and "
+            "start flusso again: what was missed is read from the tables"
+        )
 
 
 class OutboxReader:
@@ -74,10 +97,7 @@ class OutboxReader:
             if not self._outbox.is_there(connection):
                 return False
             installed = self._outbox.dialect.installed(connection)
-        return all(
-            memory.note(f"{_TRIGGERS}{table}") in (None, _digest(installed.get(table, {})))
-            for table in self._tables
-        )
+        return not self._remade(memory, installed)
 
     def prepare(self, *, manage: bool) -> None:
         """See to it that every change is logged from now on. Blocks.
@@ -102,9 +122,10 @@ class OutboxReader:
         for table in self._tables:
             memory.write(f"{_TRIGGERS}{table}", _digest(installed.get(table, {})))
 
-    def leave_out(self, memory: Memory, tables: Iterable[TableName]) -> None:
-        """Note down that changes of these tables are removed and given to nobody: from then on
-        the log is not complete for them (see `is_complete`).
+    def lose(self, memory: Memory, tables: Iterable[TableName]) -> None:
+        """Note down that changes of these tables are missing from the log, or are removed and given
+        to nobody: from then on it is not complete (see `is_complete`), whoever makes the triggers
+        anew.
         """
         for table in tables:
             if memory.note(f"{_TRIGGERS}{table}") is not None:
@@ -126,7 +147,8 @@ class OutboxReader:
         """Give every change that is in the log and was not read yet.
 
         Raises:
-            SourceFatal: another stream has taken the log, or triggers are not what they were.
+            SourceFatal: another stream has taken the log.
+            TriggersLost: triggers are not what they were.
         """
         self._require(connection, memory)
         number = max((span.id for span in memory.spans()), default=0)
@@ -207,11 +229,20 @@ class OutboxReader:
                 f"the outbox {name} is read by another deployment, or by another state file of "
                 "this one; give each deployment an outbox of its own ([source] outbox)"
             )
-        for one in self._outbox.amiss(connection, tuple(self._tables.values())):
-            raise SourceFatal(
-                f"changes of table {one.wanted.logged.name} are no longer logged in the outbox "
-                f"{name} ({one}); start again: what was missed is read from the tables"
-            )
+        installed = self._outbox.dialect.installed(connection)
+        lost = dict.fromkeys(self._remade(memory, installed), "made anew by somebody else")
+        for one in self._outbox.amiss(connection, tuple(self._tables.values()), installed):
+            lost[one.wanted.logged.name] = str(one)
+        if lost:
+            raise TriggersLost(name, lost)
+
+    def _remade(self, memory: Memory, installed: Installed) -> list[TableName]:
+        """The tables that were logged before, and whose triggers are others now."""
+        return [
+            table
+            for table in self._tables
+            if memory.note(f"{_TRIGGERS}{table}") not in (None, _digest(installed.get(table, {})))
+        ]
 
     def _change(self, table: Logged, row: Row[Any]) -> Change:
         return Change(
@@ -237,7 +268,7 @@ class OutboxReader:
         }
 
 
-def _digest(triggers: Triggers) -> str:
+def _digest(triggers: Mapping[str, Trigger]) -> str:
     spelled = json.dumps(dict(triggers), sort_keys=True)
     return blake2b(spelled.encode(), digest_size=16).hexdigest()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
@@ -12,9 +12,10 @@ from flusso_source_polling.dialects.sqlite import SqliteDialect
 from flusso_source_polling.outbox.model import (
     COLUMNS,
     Caveat,
+    Installed,
     Logged,
     OutboxDialect,
-    Triggers,
+    Trigger,
     Wanted,
 )
 
@@ -78,15 +79,17 @@ class SqliteOutbox(OutboxDialect):
             statements += [f"DROP TRIGGER IF EXISTS {_QUOTING.name(name)}", triggers[name]]
         return Wanted(logged, triggers, tuple(statements))
 
-    def installed(self, connection: Connection) -> Mapping[TableName, Triggers]:
-        """Every trigger of this outbox; SQLite keeps the statement as it was written."""
-        found: dict[TableName, dict[str, str]] = {}
+    def installed(self, connection: Connection) -> Installed:
+        """Every trigger of this outbox; SQLite keeps the statement as it was written, and nothing
+        else.
+        """
+        found: dict[TableName, dict[str, Trigger]] = {}
         rows = connection.exec_driver_sql(
             "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger'"
         )
         for table, name, statement in rows:
             if self.made(name):
-                found.setdefault(TableName("public", table), {})[name] = statement
+                found.setdefault(TableName("public", table), {})[name] = Trigger(statement)
         return found
 
     def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
