@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, Select, or_, select
 
 from flusso_core.model import Change, Key, Operation, RowImage
 from flusso_source_polling.catalogue import Table
 from flusso_source_polling.cursors import Cursor
-from flusso_source_polling.dialects import Dialect, Expression
+from flusso_source_polling.dialects import Dialect, Expression, KeyRefused
 from flusso_source_polling.keys import after, up_to
 from flusso_source_polling.memory import Known, read, spell
 from flusso_source_polling.witness import Witness
@@ -150,10 +150,10 @@ class Lens:
         """The next rows above one key and up to another, in the order of the keys.
 
         Raises:
-            SourceFatal: a row has NULL in its key.
+            SourceFatal: a row has NULL in its key, or what cannot be a key.
         """
         statement = self._rows.where(*self._between(lower, upper)).order_by(*self._order)
-        return [self._seen(row) for row in connection.execute(statement.limit(limit)).all()]
+        return self._read(connection, statement.limit(limit))
 
     def digest(self, connection: Connection, lower: Key | None, upper: Key | None) -> str | None:
         """What differs when a row in between is another one; `None`: it cannot be told."""
@@ -189,7 +189,15 @@ class Lens:
             statement = statement.where(value > cursor.typed(low.value))
         else:
             statement = statement.where(value >= cursor.typed(low.value))
-        return [self._seen(row) for row in connection.execute(statement).all()]
+        return self._read(connection, statement)
+
+    def _read(self, connection: Connection, statement: Select[Any]) -> list[Seen]:
+        rows = connection.execute(statement).all()
+        try:
+            return [self._seen(row) for row in rows]
+        except KeyRefused as error:
+            watch = self._watch
+            raise error.of(watch.table.name, (*watch.key, *watch.routing)) from error
 
     def _between(self, lower: Key | None, upper: Key | None) -> list[Expression]:
         table, key, dialect = self._watch.table, self._watch.key, self._dialect

@@ -138,7 +138,8 @@ def link(one: AnyRelation, above: Table, key: str | None, tables: Tables) -> Lin
         return Link(one, table, one.column, _key_of(one, table), None)
     if key is None:
         raise SourceFatal(
-            f"field {one.name!r} starts from the key of table {above.name}, which is not one column"
+            f"field {one.name!r} starts from the key of table {above.name}, which is not one "
+            "column; name one that is unique in primary_key"
         )
     above.column(key)
     if one.foreign_key is not None:

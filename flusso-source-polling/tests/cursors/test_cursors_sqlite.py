@@ -387,6 +387,13 @@ def test_what_cannot_be_followed_is_refused(
         db.restart()
 
 
+def test_what_cannot_be_a_key_is_told_with_its_table(make: Callable[..., Following]) -> None:
+    db = make()
+    db.write("INSERT INTO children VALUES ('1', x'ff', 1)")
+    with pytest.raises(SourceFatal, match=r"public\.children, .* key, parent: .* store a text"):
+        db.restart()
+
+
 def test_a_short_transaction_holds_no_file(make: Callable[..., Following]) -> None:
     """Where every table has a cursor, nothing stays open between polls."""
     db = make()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from sqlalchemy.engine import URL
 
 from flusso_core.errors import ConfigError
-from flusso_source_polling.dialects.base import Column, Dialect, Expression, Json, Value
+from flusso_source_polling.dialects.base import Column, Dialect, Expression, Json, KeyRefused, Value
 from flusso_source_polling.dialects.mariadb import MariaDBDialect
 from flusso_source_polling.dialects.postgres import PostgresDialect
 from flusso_source_polling.dialects.sqlite import SqliteDialect
 
-__all__ = ["Column", "Dialect", "Expression", "Json", "Value", "dialect_of"]
+__all__ = ["Column", "Dialect", "Expression", "Json", "KeyRefused", "Value", "dialect_of"]
 
 
 def dialect_of(url: URL) -> Dialect:

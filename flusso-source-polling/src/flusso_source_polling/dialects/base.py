@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.types import TypeEngine
 
+from flusso_core.errors import SourceFatal
 from flusso_core.model import FieldType, TableName
 from flusso_core.schema.model import Scalar
 from flusso_source_polling.dialects.quoting import Quoting
@@ -53,6 +54,14 @@ class Column:
     name: str
     type: TypeEngine[Any]
     collation: str | None = None
+
+
+class KeyRefused(SourceFatal):
+    """A value that is stored cannot be a key; who has read it knows from where (`of`)."""
+
+    def of(self, table: TableName, columns: Iterable[str]) -> SourceFatal:
+        """The same, with the table and the columns of which one holds the value."""
+        return SourceFatal(f"table {table}, one of the columns {', '.join(columns)}: {self}")
 
 
 class Dialect(ABC):
@@ -147,7 +156,11 @@ class Dialect(ABC):
 
     @abstractmethod
     def key_text(self, raw: Any) -> str:
-        """The text of a key that is not NULL."""
+        """The text of a key that is not NULL.
+
+        Raises:
+            KeyRefused: it has none.
+        """
 
     @abstractmethod
     def spells(self, text: str, column: Column) -> bool:

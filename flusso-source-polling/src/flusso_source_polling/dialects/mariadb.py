@@ -192,7 +192,7 @@ class MariaDBDialect(Dialect):
             kind, sql.Float | sql.Enum | mysql.SET | mysql.BIT
         ):
             return None
-        return f"keys of type {kind} are not supported"
+        return f"keys of type {kind} are not supported; store a whole number or a text"
 
     def key(self, expression: Expression, column: Column) -> Expression:
         """Bytes in hexadecimal, as Postgres has them; times without zeros at the end."""

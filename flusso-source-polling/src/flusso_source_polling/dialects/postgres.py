@@ -119,7 +119,7 @@ class PostgresDialect(Dialect):
         kind = column.type
         if isinstance(kind, _KEYS) and not isinstance(kind, sql.CHAR | sql.Float | pg.CITEXT):
             return None
-        return f"keys of type {kind} are not supported"
+        return f"keys of type {kind} are not supported; store a whole number or a text"
 
     def key(self, expression: Expression, column: Column) -> Expression:
         """The text, by a cast."""

@@ -26,6 +26,7 @@ from flusso_source_polling.dialects.base import (
     Column,
     Dialect,
     Expression,
+    KeyRefused,
     Spelling,
     Value,
 )
@@ -52,7 +53,10 @@ class SqliteDialect(Dialect):
         if not file or file == ":memory:" or file.startswith("file:"):
             raise ConfigError("[source] connection_url: name a database file: sqlite:///notes.db")
         if not Path(file).is_file():
-            raise SourceFatal(f"there is no database file {Path(file).resolve()}")
+            raise SourceFatal(
+                f"there is no database file {Path(file).resolve()}; correct connection_url, or the "
+                "folder that flusso is started in"
+            )
 
     def prepare(self, engine: Engine) -> None:
         """Begin real transactions (the driver begins none for a SELECT), and write nothing."""
@@ -141,7 +145,7 @@ class SqliteDialect(Dialect):
     def key_text(self, raw: Any) -> str:
         """A number as it is written in SQL, whole ones without a point."""
         if isinstance(raw, bytes):
-            raise SourceFatal("a key column holds a BLOB, which is not supported; store a text")
+            raise KeyRefused("a key or foreign key is a BLOB, which is not supported; store a text")
         if isinstance(raw, float):
             return str(int(raw)) if raw.is_integer() and abs(raw) < 2**63 else repr(raw)
         return str(raw)

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from flusso_core.errors import SourceFatal
 from flusso_core.model import Change, Operation, RowImage, TableName
+from flusso_source_polling.dialects import KeyRefused
 from flusso_source_polling.memory import Known, Memory, Span
 from flusso_source_polling.outbox.install import Outbox
 from flusso_source_polling.outbox.model import Installed, Logged, Trigger
@@ -261,11 +262,14 @@ class OutboxReader:
         # Not strict: a text of SQLite may hold control characters as they are.
         values = json.loads(text, strict=False)
         dialect = self._outbox.database.dialect
-        return {
-            name: None if (value := values[name]) is None else dialect.key_text(_raw(value))
-            for name in sorted(table.routing)
-            if name in values
-        }
+        try:
+            return {
+                name: None if (value := values[name]) is None else dialect.key_text(_raw(value))
+                for name in sorted(table.routing)
+                if name in values
+            }
+        except KeyRefused as error:
+            raise error.of(table.name, sorted(table.routing)) from error
 
 
 def _digest(triggers: Mapping[str, Trigger]) -> str:
