@@ -10,6 +10,7 @@ async with await connect(target, application_name="flusso") as connection:
 from __future__ import annotations
 
 import asyncio
+import traceback
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -133,10 +134,26 @@ async def connect(target: ConnectionTarget, *, application_name: str) -> Connect
         SourceFatal: it refuses: password, role, database, `pg_hba.conf`.
     """
     conninfo = target.with_parameters(fallback_application_name=application_name)
+    return await dial(target, conninfo)
+
+
+async def dial(target: ConnectionTarget, conninfo: str) -> Connection:
+    """Open an autocommit connection; errors as for `connect`.
+
+    Args:
+        target: for the messages of errors.
+        conninfo: its connection string, with what else this connection takes.
+    """
     try:
         return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
     except psycopg.Error as error:
         raise await refusal(str(error), target, conninfo) from error
+    except asyncio.CancelledError as error:
+        # What is half open is closed with psycopg's frames, and whoever holds the error holds
+        # them; the server would wait for it as long as `authentication_timeout`, a minute, and a
+        # DROP DATABASE would wait along.
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 async def refusal(message: str, target: ConnectionTarget, conninfo: str) -> SourceError:

@@ -18,7 +18,7 @@ from flusso_core.errors import SourceError, SourceFatal, SourceUnavailable
 from flusso_source_postgres.connection import (
     Connection,
     ConnectionTarget,
-    refusal,
+    dial,
     source_error,
 )
 from flusso_source_postgres.wire import format_lsn, standby_status
@@ -47,11 +47,7 @@ class ReplicationConnection:
         conninfo = target.with_parameters(
             replication="database", fallback_application_name="flusso replication"
         )
-        try:
-            connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
-        except psycopg.Error as error:
-            raise await refusal(str(error), target, conninfo) from error
-        return cls(connection)
+        return cls(await dial(target, conninfo))
 
     async def __aenter__(self) -> Self:
         return self
