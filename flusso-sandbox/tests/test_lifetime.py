@@ -120,6 +120,16 @@ def test_nothing_is_left_of_a_crashed_postgres() -> None:
         server.url()
 
 
+def test_a_server_that_ended_by_itself_starts_again() -> None:
+    """Its pipes are closed as well: else a ResourceWarning fails this test."""
+    with PostgresServer() as server:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGQUIT)
+        wait_until(lambda: server.pid is None, "the server has ended")
+        server.start()
+        assert server.endpoint.answers()
+
+
 def test_an_interrupted_start_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

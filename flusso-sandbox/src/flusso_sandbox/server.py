@@ -127,6 +127,7 @@ class ThrowAwayServer(ABC, Generic[EndpointT]):
         """
         if self.pid is not None:
             return
+        self.stop()  # lets go of a process that has ended by itself
         if self._folder is not None:
             self._launch()
             return
