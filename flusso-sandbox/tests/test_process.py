@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -138,3 +139,20 @@ def test_a_server_folder_is_closed_to_others() -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
     finally:
         folder.rmdir()
+
+
+def test_a_folder_that_cannot_be_given_away_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def allow(*_: object) -> bool:
+        return True
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(Account, "_allows", allow)
+    monkeypatch.setattr("os.chown", refuse)
+    with pytest.raises(SandboxError, match=r"cannot be given to the account stranger: .*Invalid"):
+        make_folder("test", Account("stranger", 12345, 12345))
+    assert list(tmp_path.iterdir()) == []

@@ -71,7 +71,7 @@ def make_folder(name: str, account: Account | None) -> Path:
         account: Its owner, or None for the present user.
 
     Raises:
-        SandboxError: No temporary folder can be reached by the account.
+        SandboxError: No temporary folder can be reached by the account, or given to it.
     """
     prefix = f"flusso-{name}-"
     if account is None:
@@ -79,7 +79,12 @@ def make_folder(name: str, account: Account | None) -> Path:
     for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108
         if account.may_reach(Path(parent), need=os.X_OK):
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-            os.chown(folder, account.uid, account.gid)
+            try:
+                os.chown(folder, account.uid, account.gid)
+            except OSError as error:
+                folder.rmdir()
+                msg = f"{folder} cannot be given to the account {account.name}: {error}"
+                raise SandboxError(msg) from error
             return folder
     msg = f"no temporary folder can be reached by the account {account.name}: set TMPDIR"
     raise SandboxError(msg)
