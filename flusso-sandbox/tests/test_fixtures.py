@@ -116,6 +116,30 @@ def test_a_mariadb_url_is_read_and_written_alike() -> None:
     assert MariaDBEndpoint.from_url(endpoint.url("other")) == endpoint
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        (PostgresEndpoint, "mysql://u:secret@h/d"),
+        (PostgresEndpoint, "postgresql://h/d"),
+        (MariaDBEndpoint, "postgresql://u:secret@h/d"),
+        (MariaDBEndpoint, "mariadb+pymysql://h/d"),
+        (OpenSearchEndpoint, "postgresql://u:secret@h/d"),
+    ],
+)
+def test_a_url_of_another_server_or_of_no_user_is_refused(
+    endpoint: type[PostgresEndpoint | MariaDBEndpoint | OpenSearchEndpoint], url: str
+) -> None:
+    with pytest.raises(SandboxError, match=r"^not an? \w+ URL like "):
+        endpoint.from_url(url)
+
+
+def test_an_opensearch_url_is_shown_without_user_and_password() -> None:
+    endpoint = OpenSearchEndpoint.from_url("https://u:secret@[::1]:9200/search/")
+    assert endpoint.url == "https://u:secret@[::1]:9200/search"
+    assert endpoint.shown == "https://[::1]:9200/search"
+    assert OpenSearchEndpoint.from_url("http://u@db").shown == "http://db"
+
+
 def test_names_of_databases_are_quoted_in_urls() -> None:
     endpoint = PostgresEndpoint("h", 1, "u", "p")
     assert endpoint.url("a/b ?c") == "postgresql://u:p@h:1/a%2Fb%20%3Fc"
@@ -123,9 +147,11 @@ def test_names_of_databases_are_quoted_in_urls() -> None:
     assert url == "mariadb+pymysql://u:p@h:1/a%2Fb%20%3Fc?charset=utf8mb4"
 
 
-@pytest.mark.parametrize("url", ["", "host", "http://u:secret@h/d", "postgresql://u:secret@h:x/d"])
+@pytest.mark.parametrize(
+    "url", ["", "host", "ftp://u:secret@h/d", "postgresql://u:secret@h:x/d", "http://u:secret@h:x"]
+)
 def test_a_wrong_url_is_refused_without_being_shown(url: str) -> None:
-    for endpoint in (PostgresEndpoint, MariaDBEndpoint):
+    for endpoint in (PostgresEndpoint, MariaDBEndpoint, OpenSearchEndpoint):
         with pytest.raises(SandboxError) as caught:
             endpoint.from_url(url)
         assert "secret" not in str(caught.value)
