@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -27,7 +28,7 @@ CHANGES = 6
 
 
 class Demo:
-    """A running `flusso demo` with its output in files.
+    """A running `flusso demo` with its output in files; it is killed if the block is left first.
 
     Args:
         arguments: of the command.
@@ -56,6 +57,13 @@ class Demo:
                 stderr=log,
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
     @property
     def report(self) -> str:
         return self._report.read_text(encoding="utf-8")
@@ -80,10 +88,18 @@ class Demo:
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
             message = f"the demo did not end within {seconds:.0f} s:\n{self.report}\n{self.log}"
             raise AssertionError(message) from None
+
+
+@pytest.fixture
+def demo(
+    tmp_path: Path, postgres_database: str, opensearch_server: OpenSearchEndpoint
+) -> Iterator[Demo]:
+    """One on servers that run already."""
+    urls = ("--postgres-url", postgres_database, "--opensearch-url", opensearch_server.url)
+    with Demo(*urls, folder=tmp_path) as running:
+        yield running
 
 
 def leftovers(database: str) -> list[tuple[str, ...]]:
@@ -122,12 +138,8 @@ def assert_told(report: str, *, outcome: str) -> None:
 
 
 def test_with_running_servers_it_takes_away_what_it_made(
-    tmp_path: Path, postgres_database: str, opensearch_server: OpenSearchEndpoint
+    demo: Demo, postgres_database: str, opensearch_server: OpenSearchEndpoint
 ) -> None:
-    demo = Demo(
-        *("--postgres-url", postgres_database, "--opensearch-url", opensearch_server.url),
-        folder=tmp_path,
-    )
     demo.wait_for("Backfill")
     assert leftovers(postgres_database)
     assert demo.wait() == 0, f"{demo.report}\n{demo.log}"
@@ -137,12 +149,8 @@ def test_with_running_servers_it_takes_away_what_it_made(
 
 
 def test_a_document_that_must_not_be_there_ends_it_with_5(
-    tmp_path: Path, postgres_database: str, opensearch_server: OpenSearchEndpoint
+    demo: Demo, postgres_database: str, opensearch_server: OpenSearchEndpoint
 ) -> None:
-    demo = Demo(
-        *("--postgres-url", postgres_database, "--opensearch-url", opensearch_server.url),
-        folder=tmp_path,
-    )
     demo.wait_for("Changes, committed one by one")
     (index,) = (name for name in demo_indexes(opensearch_server) if "_users_" in name)
     stray = urllib.request.Request(
@@ -162,20 +170,20 @@ def test_a_document_that_must_not_be_there_ends_it_with_5(
 def test_a_kept_demo_ends_with_ctrl_c_and_0(
     tmp_path: Path, postgres_database: str, opensearch_server: OpenSearchEndpoint
 ) -> None:
-    demo = Demo(
+    with Demo(
         "--keep",
         folder=tmp_path,
         environment={
             "FLUSSO_POSTGRES_URL": postgres_database,
             "FLUSSO_OPENSEARCH_URL": opensearch_server.url,
         },
-    )
-    demo.wait_for("until Ctrl-C")
-    assert demo_indexes(opensearch_server)
-    demo.signal(signal.SIGINT)
-    assert demo.wait() == 0, f"{demo.report}\n{demo.log}"
-    assert leftovers(postgres_database) == []
-    assert demo_indexes(opensearch_server) == []
+    ) as demo:
+        demo.wait_for("until Ctrl-C")
+        assert demo_indexes(opensearch_server)
+        demo.signal(signal.SIGINT)
+        assert demo.wait() == 0, f"{demo.report}\n{demo.log}"
+        assert leftovers(postgres_database) == []
+        assert demo_indexes(opensearch_server) == []
 
 
 @pytest.mark.parametrize(
@@ -189,17 +197,13 @@ def test_a_kept_demo_ends_with_ctrl_c_and_0(
     ],
 )
 def test_a_signal_on_the_way_leaves_nothing_behind(
-    tmp_path: Path,
+    demo: Demo,
     postgres_database: str,
     opensearch_server: OpenSearchEndpoint,
     moment: str,
     number: signal.Signals,
     code: int,
 ) -> None:
-    demo = Demo(
-        *("--postgres-url", postgres_database, "--opensearch-url", opensearch_server.url),
-        folder=tmp_path,
-    )
     demo.wait_for(moment)
     demo.signal(number)
     assert demo.wait(60) == code, f"{demo.report}\n{demo.log}"
@@ -211,14 +215,14 @@ def test_a_signal_on_the_way_leaves_nothing_behind(
 def test_the_stdout_sink_writes_the_same_documents_into_a_file(
     tmp_path: Path, postgres_database: str
 ) -> None:
-    demo = Demo("--sink", "stdout", "--postgres-url", postgres_database, folder=tmp_path)
-    demo.wait_for("stdout sink")
-    assert demo.wait() == 0, f"{demo.report}\n{demo.log}"
-    assert_told(demo.report, outcome="in the file")
-    assert leftovers(postgres_database) == []
-    found = re.search(r"^  stdout sink +(/\S+)$", demo.report, re.MULTILINE)
-    assert found, demo.report
-    assert not Path(found[1]).parent.exists()
+    with Demo("--sink", "stdout", "--postgres-url", postgres_database, folder=tmp_path) as demo:
+        demo.wait_for("stdout sink")
+        assert demo.wait() == 0, f"{demo.report}\n{demo.log}"
+        assert_told(demo.report, outcome="in the file")
+        assert leftovers(postgres_database) == []
+        found = re.search(r"^  stdout sink +(/\S+)$", demo.report, re.MULTILINE)
+        assert found, demo.report
+        assert not Path(found[1]).parent.exists()
 
 
 @pytest.fixture
@@ -235,51 +239,51 @@ def nowhere(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_without_opensearchs_files_it_says_so_and_goes_on_into_a_file(
     tmp_path: Path, postgres_database: str, nowhere: dict[str, str]
 ) -> None:
-    demo = Demo("--postgres-url", postgres_database, folder=tmp_path, environment=nowhere)
-    assert demo.wait() == 0, f"{demo.report}\n{demo.log}"
-    assert "There is no OpenSearch here: OpenSearch 3.8.0 cannot be downloaded" in demo.report
-    assert_told(demo.report, outcome="in the file")
+    with Demo("--postgres-url", postgres_database, folder=tmp_path, environment=nowhere) as demo:
+        assert demo.wait() == 0, f"{demo.report}\n{demo.log}"
+        assert "There is no OpenSearch here: OpenSearch 3.8.0 cannot be downloaded" in demo.report
+        assert_told(demo.report, outcome="in the file")
 
 
 def test_opensearch_that_was_asked_for_and_cannot_be_had_is_an_error(
     tmp_path: Path, postgres_database: str, nowhere: dict[str, str]
 ) -> None:
-    demo = Demo(
+    with Demo(
         *("--sink", "opensearch", "--postgres-url", postgres_database),
         folder=tmp_path,
         environment=nowhere,
-    )
-    assert demo.wait() == 1, f"{demo.report}\n{demo.log}"
-    assert "OpenSearch 3.8.0 cannot be downloaded" in demo.log
-    assert leftovers(postgres_database) == []
+    ) as demo:
+        assert demo.wait() == 1, f"{demo.report}\n{demo.log}"
+        assert "OpenSearch 3.8.0 cannot be downloaded" in demo.log
+        assert leftovers(postgres_database) == []
 
 
 def test_it_writes_over_no_table(tmp_path: Path, postgres_database: str) -> None:
     with psycopg.connect(postgres_database) as connection:
         connection.execute("CREATE TABLE users (mine text)")
     before = leftovers(postgres_database)
-    demo = Demo("--sink", "stdout", "--postgres-url", postgres_database, folder=tmp_path)
-    assert demo.wait() == 1, f"{demo.report}\n{demo.log}"
-    assert "holds users already" in demo.log
-    assert "create an empty database" in demo.log
-    assert leftovers(postgres_database) == before
+    with Demo("--sink", "stdout", "--postgres-url", postgres_database, folder=tmp_path) as demo:
+        assert demo.wait() == 1, f"{demo.report}\n{demo.log}"
+        assert "holds users already" in demo.log
+        assert "create an empty database" in demo.log
+        assert leftovers(postgres_database) == before
 
 
 def test_a_password_is_not_shown(tmp_path: Path) -> None:
     """R4: neither the report nor an error shows a secret."""
     url = "postgresql://someone:hunter2@127.0.0.1:1/shop"
-    demo = Demo("--sink", "stdout", "--postgres-url", url, folder=tmp_path)
-    assert demo.wait() == 1
-    assert "postgresql://127.0.0.1:1/shop does not let the demo in" in demo.log
-    assert "hunter2" not in demo.log + demo.report
+    with Demo("--sink", "stdout", "--postgres-url", url, folder=tmp_path) as demo:
+        assert demo.wait() == 1
+        assert "postgresql://127.0.0.1:1/shop does not let the demo in" in demo.log
+        assert "hunter2" not in demo.log + demo.report
 
 
 def test_on_servers_of_its_own_it_leaves_nothing_running(tmp_path: Path) -> None:
-    demo = Demo(folder=tmp_path)
-    assert demo.wait(150) == 0, f"{demo.report}\n{demo.log}"
-    assert_told(demo.report, outcome="searchable")
-    ports = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", demo.report)]
-    assert len(ports) == 2, demo.report
-    for port in ports:
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=5)
+    with Demo(folder=tmp_path) as demo:
+        assert demo.wait(150) == 0, f"{demo.report}\n{demo.log}"
+        assert_told(demo.report, outcome="searchable")
+        ports = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", demo.report)]
+        assert len(ports) == 2, demo.report
+        for port in ports:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=5)
