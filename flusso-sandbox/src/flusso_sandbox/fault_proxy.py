@@ -221,21 +221,12 @@ class FaultProxy:
     async def _forward(
         self, client: ClientSession, request: web.Request, body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
-        headers = {
-            name: value
-            for name, value in request.headers.items()
-            if name.lower() not in _NOT_HANDED_ON
-        }
         url = f"{self._target}{request.rel_url}"
         self.handed_on(request, body)
+        headers = _handed_on(request.headers)
         async with client.request(request.method, url, data=body, headers=headers) as response:
             answer = await response.read()
-            kept = {
-                name: value
-                for name, value in response.headers.items()
-                if name.lower() not in _NOT_HANDED_ON
-            }
-            return response.status, kept, answer
+            return response.status, _handed_on(response.headers), answer
 
     async def _deliver_late(self, client: ClientSession, request: web.Request, body: bytes) -> None:
         assert self._delivering is not None  # noqa: S101  # it is made before anything is served
@@ -276,6 +267,11 @@ class FaultProxy:
         if not kept:
             return body, []
         return b"\n".join((*kept, b"")), refused
+
+
+def _handed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of one connection that another one has as well."""
+    return {name: value for name, value in headers.items() if name.lower() not in _NOT_HANDED_ON}
 
 
 def _refusal(status: HTTPStatus) -> web.Response:
