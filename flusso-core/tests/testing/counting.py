@@ -19,6 +19,9 @@ from flusso_core.testing import MemoryBuilder, MemoryDatabase, MemorySink
 _ID_BYTES = 200
 """An id in the ledger takes more than this."""
 
+_BLANKS = b" " * 20_000
+"""At the end of each document while the engine holds it: next to its id it is large."""
+
 
 class CountedLedger(Ledger):
     """A ledger whose ids are counted in plain sets.
@@ -150,11 +153,13 @@ class Tally:
     Attributes:
         documents: with a body that somebody holds.
         bytes: of these bodies.
+        largest: the most bytes that were ever read at once, as a page or a chunk of a build.
     """
 
     def __init__(self) -> None:
         self.documents = 0
         self.bytes = 0
+        self.largest = 0
 
 
 class _Body(bytes):
@@ -198,15 +203,22 @@ class CountedBuilder(MemoryBuilder):
         return replace(page, documents=self._counted(page.documents))
 
     def older(self, schema: str) -> DocumentBuilder | None:
-        return CountedBuilder(self._database, self._tally, fault=self._fault, form=schema)
+        return CountedBuilder(
+            self._database, self._tally, chunk=self._chunk, fault=self._fault, form=schema
+        )
 
     def _counted(self, chunk: Sequence[BuiltDocument]) -> list[BuiltDocument]:
-        return [one._replace(body=one.body and _Body(one.body, self._tally)) for one in chunk]
+        counted = [
+            one._replace(body=one.body and _Body(one.body + _BLANKS, self._tally)) for one in chunk
+        ]
+        size = sum(len(one.body or b"") for one in counted)
+        self._tally.largest = max(self._tally.largest, size)
+        return counted
 
 
 class CopyingSink(MemorySink):
-    """Keeps no body that it is given: what is counted is held by the engine."""
+    """Keeps no body that it is given, nor its blanks: what is counted is held by the engine."""
 
     async def flush(self, documents: Sequence[Document], *, caught_up: bool) -> FlushReport:
-        copies = [one._replace(body=one.body and bytes(one.body)) for one in documents]
+        copies = [one._replace(body=one.body and bytes(one.body.rstrip())) for one in documents]
         return await super().flush(copies, caught_up=caught_up)

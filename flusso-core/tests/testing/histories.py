@@ -244,7 +244,13 @@ class History:
 
     def builder(self, *, held: int = 0) -> CountedBuilder:
         """A builder of the schema of now; of some, pages wait for so many commits."""
-        builder = self.kind(self.database, self.rig.tally, fault=self.faults.source, form=self.form)
+        builder = self.kind(
+            self.database,
+            self.rig.tally,
+            chunk=self.random.choice((1, 2)),
+            fault=self.faults.source,
+            form=self.form,
+        )
         if isinstance(builder, HeldBuilder) and held:
             builder.commits = self.database.confirmed + held
         return builder
