@@ -28,6 +28,7 @@ class Bench:
     Args:
         url: of the database, in SQLAlchemy's terms.
         tables: the columns that lead to documents, by table; each has a primary key.
+        schema: what the schema files call the schema of the tables.
         state: the state file; `None`: a new one.
     """
 
@@ -39,10 +40,11 @@ class Bench:
         page_size: int = 100,
         state: Path | None = None,
         name: str = DEFAULT_OUTBOX,
+        schema: str = "public",
     ) -> None:
         self.database = Database(url)
         self.outbox = Outbox(self.database, TableName("public", name))
-        names = {TableName("public", table): frozenset(of) for table, of in tables.items()}
+        names = {TableName(schema, table): frozenset(of) for table, of in tables.items()}
         with self.database.connect() as connection:
             found = reflect(connection, self.database.dialect, names)
         self.tables = [

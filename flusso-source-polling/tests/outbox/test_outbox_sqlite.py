@@ -336,6 +336,18 @@ def test_check_names_replacements_that_cannot_be_followed(
     assert "unique index odd" in finding.message
 
 
+def test_tables_may_be_called_those_of_main(application: sqlite3.Connection, path: Path) -> None:
+    """As SQLite calls the file itself; and triggers of the other name are replaced."""
+    Bench(f"sqlite:///{path}", LOGGED).begin()
+    bench = Bench(f"sqlite:///{path}", LOGGED, schema="main")
+    bench.begin()
+    assert bench.amiss() == []
+    application.execute("INSERT INTO authors VALUES (1, 'a')")
+    (change,) = bench.changes()
+    assert (change.table, change.after) == (TableName("main", "authors"), {"id": "1"})
+    assert len(bench.outbox.teardown(dry_run=False)) == 4
+
+
 def test_a_long_name_is_refused(bench: Bench) -> None:
     with pytest.raises(ConfigError, match=f"longer than {LONGEST_NAME} bytes"):
         Outbox(bench.database, TableName("public", "ü" * (LONGEST_NAME // 2 + 1)))

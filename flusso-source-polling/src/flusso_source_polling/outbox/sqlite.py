@@ -89,7 +89,7 @@ class SqliteOutbox(OutboxDialect):
         )
         for table, name, statement in rows:
             if self.made(name):
-                found.setdefault(TableName("public", table), {})[name] = Trigger(statement)
+                found.setdefault(self._table_of(name, table), {})[name] = Trigger(statement)
         return found
 
     def caveats(self, connection: Connection, logged: Logged) -> Sequence[Caveat]:
@@ -104,6 +104,13 @@ class SqliteOutbox(OutboxDialect):
             )
             for name in odd
         ]
+
+    def _table_of(self, trigger: str, table: str) -> TableName:
+        """The table of a trigger, as the schemas have it that the trigger was made for: some call
+        the file's own tables `main`.
+        """
+        main, what = TableName("main", table), trigger.rpartition("_")[2]
+        return main if self.trigger(main, what) == trigger else TableName("public", table)
 
     def _entry(self, logged: Logged, operation: str, old: str, new: str) -> str:
         """Log a row."""
