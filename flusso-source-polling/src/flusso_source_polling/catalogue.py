@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Inspector, MetaData, inspect, type_coerce
+from sqlalchemy import Connection, Inspector, MetaData, inspect, type_coerce
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.exc import NoSuchTableError, SAWarning
 from sqlalchemy.types import NullType
@@ -16,7 +15,7 @@ from flusso_core.errors import SourceFatal
 from flusso_core.model import TableName
 from flusso_core.schema import locate, referenced_columns
 from flusso_core.schema.model import IndexSchema
-from flusso_source_polling.dialects import Column, Dialect
+from flusso_source_polling.dialects import Column, Dialect, Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Table:
             raise SourceFatal(f"table {self.name} has no column {name!r}{self._hint(name)}")
         return found
 
-    def untyped(self, name: str) -> ColumnElement[Any]:
+    def untyped(self, name: str) -> Expression:
         """A column for conditions. With its type, SQLAlchemy would give it to the value that the
         column is compared with, and want a Python value of it.
         """
