@@ -351,3 +351,8 @@ def test_tables_may_be_called_those_of_main(application: sqlite3.Connection, pat
 def test_a_long_name_is_refused(bench: Bench) -> None:
     with pytest.raises(ConfigError, match=f"longer than {LONGEST_NAME} bytes"):
         Outbox(bench.database, TableName("public", "ü" * (LONGEST_NAME // 2 + 1)))
+
+
+def test_a_schema_that_the_database_does_not_have_is_refused(bench: Bench) -> None:
+    with pytest.raises(ConfigError, match=r"\[source\] outbox: SQLite has no schema 'archive'"):
+        Outbox(bench.database, TableName("archive", "changes"))

@@ -54,7 +54,7 @@ class Outbox:
         name: its table.
 
     Raises:
-        ConfigError: the name is too long, or the database has no outbox.
+        ConfigError: the name is too long, or the database has no such schema.
     """
 
     def __init__(self, database: Database, name: TableName) -> None:
@@ -65,6 +65,10 @@ class Outbox:
             )
         self.database = database
         self.dialect = outbox_dialect(database, name)
+        try:
+            database.dialect.schema(name.schema)
+        except SourceFatal as error:
+            raise ConfigError(f"[source] outbox: {error}") from error
 
     @property
     def subject(self) -> str:
