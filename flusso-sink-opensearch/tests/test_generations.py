@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flusso_core.engine import Engine
-from flusso_core.errors import GenerationLost, SinkFatal
+from flusso_core.errors import GenerationLost, SinkFatal, SinkUnavailable
 from flusso_core.model import FieldType, FlushReport, Generation, GenerationSize, MappedField
 from flusso_core.testing import MemoryBuilder, MemoryCapture, MemoryDatabase
+from flusso_sandbox.fault_proxy import Fault, FaultProxy
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -209,3 +211,26 @@ async def test_a_document_never_changes_the_mapping(bench: Bench) -> None:
     await bench.users()
     found = await bench.raw.indices.get_mapping(index=bench.data)
     assert found[bench.data]["mappings"]["dynamic"] == "strict"
+
+
+async def test_a_late_request_never_reaches_a_generation_that_got_its_number_again(
+    bench: Bench,
+) -> None:
+    """D2: a dropped number may come again in the next run, whose aliases are others."""
+    with FaultProxy(bench.url, late_seconds=None) as proxy:
+        first = await bench.users(url=proxy.url, timeout_secs=1)
+        proxy.choose = lambda request: Fault.LATE if request.path == "/_bulk" else None
+        with pytest.raises(SinkUnavailable):
+            await first.flush([bench.document("1", 1, {"name": "stale"})], caught_up=False)
+        proxy.choose = lambda request: None
+        assert proxy.under_way == 1
+        await first.drop_generation(OLD)
+        await first.release()
+        second = await bench.users()
+        proxy.deliver()
+        async with asyncio.timeout(10):
+            while proxy.under_way:
+                await asyncio.sleep(0.01)
+        await second.flush([bench.document("2", 2, {"name": "new"})], caught_up=False)
+        assert await bench.get("1") is None
+        assert await bench.get("2") == {"name": "new"}
