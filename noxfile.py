@@ -53,12 +53,13 @@ WORKERS = {"flusso-source-postgres": "-n2"}
 # Where tests that need no server are many, or wait for processes of their own.
 UNIT_WORKERS = {"flusso-core": "-n2"}
 
+TEST_GROUP = f"--group={ROOT / 'pyproject.toml'}:test"
 NOTHING_COLLECTED = 5
 UNIT = "not integration and not soak and not wheels"
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "types", "unit", "docs", "wheels", "integration", "versions"]
+nox.options.sessions = ["lint", "types", "docs", "wheels", "integration", "versions"]
 nox.options.error_on_external_run = True
 
 
@@ -83,18 +84,20 @@ def run_pytest(
     session: nox.Session,
     report: str,
     *args: str,
+    python: Path | str = "python",
     env: dict[str, str] | None = None,
     success_codes: Sequence[int] = (0,),
 ) -> None:
     """Run pytest and leave a report for the tally; `env` is added to the environment."""
     session.run(
-        "python",
+        str(python),
         "-m",
         "pytest",
         f"--junitxml={REPORTS / session.name / report}.xml",
         *args,
         *session.posargs,
         env=env,
+        external=python != "python",  # of an environment that the session made itself
         success_codes=success_codes,
     )
 
@@ -131,7 +134,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Run the tests of every package that need no server."""
+    """Run the tests that need no server, on the sources; `wheels` runs them on what ships."""
     sync(session, "test")
     start_reports(session)
     for package in PACKAGES:
@@ -216,7 +219,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Build every distribution, then use each wheel alone in a clean environment."""
+    """Build every distribution; run the tests that need no server on the wheels, each alone."""
     start_reports(session)
     work = ROOT / ".nox" / "wheels-work"
     shutil.rmtree(work, ignore_errors=True)
@@ -238,16 +241,15 @@ def wheels(session: nox.Session) -> None:
     for package in PACKAGES:
         inspect_wheel(session, package, wheel_of(dist, package))
         use_wheel_alone(session, package, dist, constraints, work / package)
-    session.run(
-        str(work / "flusso-core" / "bin" / "python"),
-        "-m",
-        "pytest",
-        f"--junitxml={REPORTS / session.name / 'installed'}.xml",
+    use_wheels_together(session, dist, constraints, work / "together")
+    run_pytest(
+        session,
+        "installed",
         "-n2",
         "-m",
         "wheels",
         "flusso-core/tests/installed",
-        external=True,
+        python=work / "flusso-core" / "bin" / "python",
         env={"FLUSSO_TEST_WHEELS": str(dist), "FLUSSO_TEST_CONSTRAINTS": str(constraints)},
     )
 
@@ -276,18 +278,43 @@ def use_wheel_alone(
     for backend in registered_backends(package):
         if f'"{backend}"' not in str(listing):
             session.error(f"`flusso plugins list` does not show {backend} of {package}: {listing}")
-    uv(session, *install, f"--group={ROOT / 'pyproject.toml'}:test")
-    session.run(
-        str(python),
-        "-m",
-        "pytest",
-        f"--junitxml={REPORTS / session.name / package}.xml",
+    uv(session, *install, TEST_GROUP)
+    run_pytest(
+        session,
+        package,
         UNIT_WORKERS.get(package, "-n0"),
         "-m",
         UNIT,
         *(f"--ignore={path}" for path in modules_for_servers(package)),
         f"{package}/tests",
-        external=True,
+        python=python,
+    )
+
+
+def use_wheels_together(session: nox.Session, dist: Path, constraints: Path, venv: Path) -> None:
+    """Install every wheel with its extras; run the unit tests that take more than one of them."""
+    python = venv / "bin" / "python"
+    wheels = [f"{wheel_of(dist, name)}[{','.join(extras(name))}]" for name in PACKAGES]
+    uv(session, "venv", "--quiet", f"--python={session.virtualenv.location}", str(venv))
+    uv(
+        session,
+        "pip",
+        "install",
+        "--quiet",
+        f"--python={python}",
+        f"--constraint={constraints}",
+        *wheels,
+        TEST_GROUP,
+    )
+    run_pytest(
+        session,
+        "together",
+        "-m",
+        UNIT,
+        *(path for package in PACKAGES for path in modules_for_servers(package)),
+        "benchmarks/tests",
+        "tests",
+        python=python,
     )
 
 
@@ -366,6 +393,11 @@ def required_members(package: str) -> list[str]:
             if each.extras or each.name not in found
         )
     return list(found)
+
+
+def extras(package: str) -> list[str]:
+    """The names of a package's extras."""
+    return list(project(package).get("optional-dependencies", {}))
 
 
 def existing(*folders: str) -> list[str]:
