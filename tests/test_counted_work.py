@@ -6,42 +6,22 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from flusso_sandbox.compare import exact_client
 from flusso_sandbox.endpoints import OpenSearchEndpoint
 from flusso_sandbox.fault_proxy import FaultProxy
 
-from .shop_deployment import Connection, Flusso, wait_until
+from .processes import wait_until
+from .shop_deployment import Connection
+from .small_deployment import Deploy, SmallDeployment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 PAGE = 100
 PAGES_IN_FLIGHT = 8
 """Two builds and six bulk requests may be under way at once."""
-
-FLUSSO_TOML = """
-prefix = "{prefix}"
-
-[source]
-type = "postgres"
-connection_url = {{ env = "DATABASE_URL" }}
-slot = "{slot}"
-publication = "{slot}"
-
-[sinks.search]
-type = "opensearch"
-url = {{ env = "OPENSEARCH_URL" }}
-number_of_replicas = 0
-{options}
-
-[[index]]
-name = "parents"
-schema = "parents.schema.yml"
-"""
 
 SCHEMA = """
 version: 1
@@ -94,33 +74,32 @@ def proxy(opensearch_server: OpenSearchEndpoint) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def environment(
-    tmp_path: Path, postgres_database: str, opensearch_prefix: str, proxy: FaultProxy
-) -> Mapping[str, str]:
-    """A deployment in `tmp_path` whose documents pass the proxy."""
-    text = FLUSSO_TOML.format(
-        prefix=opensearch_prefix,
-        slot=opensearch_prefix.strip("_").replace("-", "_"),
-        options=f"batch_size = {PAGE}",
-    )
-    (tmp_path / "flusso.toml").write_text(text)
-    (tmp_path / "parents.schema.yml").write_text(SCHEMA)
-    return {"DATABASE_URL": postgres_database, "OPENSEARCH_URL": proxy.url}
+def environment(environment: Mapping[str, str], proxy: FaultProxy) -> Mapping[str, str]:
+    """With the proxy in front of the cluster."""
+    return {**environment, "OPENSEARCH_URL": proxy.url}
+
+
+@pytest.fixture
+def parents(connection: Connection, deploy: Deploy) -> SmallDeployment:
+    """A deployment of the tables, which are there and empty, in small bulk requests."""
+    connection.execute(TABLES.encode())
+    small = deploy("parents", SCHEMA)
+    small.configure(sink=f"batch_size = {PAGE}")
+    return small
 
 
 def test_a_killed_backfill_repeats_no_more_than_the_pages_in_flight(
-    connection: Connection, tmp_path: Path, proxy: FaultProxy, environment: Mapping[str, str]
+    connection: Connection, parents: SmallDeployment, proxy: FaultProxy
 ) -> None:
     """H4: several key ranges are under way when it dies; each goes on after its last page."""
     rows, before = 12_000, 6_000
-    connection.execute(TABLES.encode())
     connection.execute(
         b"INSERT INTO parents SELECT g, repeat('name ', 20) || g FROM generate_series(1, %s) g",
         [rows],
     )
     connection.execute(b"ANALYZE")
     first = Writes(proxy)
-    running = Flusso("run", "--backfill-only", folder=tmp_path, environment=environment)
+    running = parents.start("run", "--backfill-only")
 
     def kill_half_way() -> None:
         if len(first.by_id) >= before:
@@ -131,7 +110,7 @@ def test_a_killed_backfill_repeats_no_more_than_the_pages_in_flight(
     assert int(max(first.by_id, key=int)) > len(first.by_id), "one range at a time"
 
     second = Writes(proxy)
-    running = Flusso("run", "--backfill-only", folder=tmp_path, environment=environment)
+    running = parents.start("run", "--backfill-only")
     assert running.wait(120) == 0, running.output
     assert len(first.by_id.keys() | second.by_id.keys()) == rows
     repeated = first.by_id.keys() & second.by_id.keys()
@@ -140,42 +119,30 @@ def test_a_killed_backfill_repeats_no_more_than_the_pages_in_flight(
 
 
 def test_a_commit_of_many_changes_writes_no_document_more_than_twice(
-    connection: Connection,
-    tmp_path: Path,
-    proxy: FaultProxy,
-    environment: Mapping[str, str],
-    opensearch_server: OpenSearchEndpoint,
-    opensearch_prefix: str,
+    connection: Connection, parents: SmallDeployment, proxy: FaultProxy
 ) -> None:
     """C10: 25,000 changes of 2,500 documents come in many batches; each document waits for more."""
-    parents, children = 2_500, 25_000
-    connection.execute(TABLES.encode())
+    documents, changes = 2_500, 25_000
     connection.execute(
-        b"INSERT INTO parents SELECT g, 'name ' || g FROM generate_series(1, %s) g", [parents]
+        b"INSERT INTO parents SELECT g, 'name ' || g FROM generate_series(1, %s) g", [documents]
     )
     connection.execute(
         b"INSERT INTO children SELECT g, 1 + g %% %s, 0 FROM generate_series(1, %s) g",
-        [parents, children],
+        [documents, changes],
     )
     connection.execute(b"ANALYZE")
-    alias = f"{opensearch_prefix}parents"
     old = {"nested": {"path": "children", "query": {"term": {"children.revision": 0}}}}
-    running = Flusso("run", folder=tmp_path, environment=environment)
-    try:
-        with exact_client(opensearch_server.url) as client:
-            wait_until(lambda: client.indices.exists_alias(name=alias), 60, "served")
-            writes = Writes(proxy)
-            connection.execute(b"UPDATE children SET revision = 1")
-            wait_until(
-                lambda: (
-                    len(writes.by_id) == parents
-                    and client.count(index=alias, body={"query": old})["count"] == 0
-                ),
-                60,
-                "every document shows every change",
-            )
-        running.signal(signal.SIGTERM)
-        assert running.wait() == 0, running.output
-    finally:
-        running.kill()
+    running = parents.start("run")
+    wait_until(lambda: parents.count() >= 0, 60, "served")
+    writes = Writes(proxy)
+    connection.execute(b"UPDATE children SET revision = 1")
+    wait_until(
+        lambda: (
+            len(writes.by_id) == documents
+            and parents.client.count(index=parents.alias, body={"query": old})["count"] == 0
+        ),
+        60,
+        "every document shows every change",
+    )
+    running.stop()
     assert max(writes.by_id.values()) <= 2

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from .shop_deployment import Connection, Deployment, load_shop, wait_until
+from .processes import wait_until
+from .shop_deployment import Connection, Deployment, load_shop
 from .shop_writer import TRANSACTIONS, ShopWriter, writing
 
 pytestmark = pytest.mark.integration
@@ -18,7 +19,7 @@ USERS = 1500
 def kill_after(deployment: Deployment, documents: int) -> None:
     """Start flusso, and kill it as soon as it has written so many documents."""
     enough = deployment.written() + documents
-    running = deployment.flusso("run")
+    running = deployment.start("run")
     wait_until(
         lambda: deployment.written() >= enough or not running.running,
         60,
@@ -43,7 +44,7 @@ def test_killed_twice_under_writes_every_index_equals_the_database(
         wait_until(lambda: writer.done[TRANSACTIONS] > 20, 10, "the writer writes")
         for documents in (100, 1500):
             kill_after(deployment, documents)
-        running = deployment.flusso("run")
+        running = deployment.start("run")
         wait_until(lambda: deployment.served() or not running.running, 90, "served")
         assert running.running, running.output
         served = writer.done[TRANSACTIONS]
@@ -53,8 +54,7 @@ def test_killed_twice_under_writes_every_index_equals_the_database(
         30,
         "the indexes have caught up",
     )
-    running.signal(signal.SIGTERM)
-    assert running.wait() == 0, running.output
+    running.stop()
     for index, result in deployment.compare(connection).items():
         assert result.checked > 100
         assert result.differences == 0, f"{index}: {result}\n{running.output}"
@@ -63,11 +63,11 @@ def test_killed_twice_under_writes_every_index_equals_the_database(
 def test_once_catches_up_and_ends(connection: Connection, deployment: Deployment) -> None:
     """A job: each run does what has happened since the last one, and ends by itself."""
     load_shop(connection, 200)
-    first = deployment.flusso("run", "--once")
+    first = deployment.start("run", "--once")
     assert first.wait() == 0, first.output
     assert deployment.differences(connection) == 0, first.output
     ShopWriter(connection, random.Random(1)).run(200)
     assert deployment.differences(connection) > 0, "the writer changed nothing"
-    second = deployment.flusso("run", "--once")
+    second = deployment.start("run", "--once")
     assert second.wait() == 0, second.output
     assert deployment.differences(connection) == 0, second.output

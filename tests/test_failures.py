@@ -6,8 +6,6 @@ import re
 import secrets
 import signal
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,7 +14,8 @@ from psycopg import sql
 from flusso_sandbox import OpenSearchServer, PostgresServer
 from flusso_sandbox.compare import exact_client
 
-from .shop_deployment import Connection, Deployment, Flusso, load_shop, wait_until
+from .processes import Flusso, wait_until
+from .shop_deployment import Connection, Deployment, load_shop
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -53,8 +52,7 @@ def assert_waits(run: Flusso, *parts: str) -> None:
     """The run says what it waits for, goes on trying, and ends at once when it is asked to."""
     wait_until(lambda: all(part in run.output for part in parts), 30, f"{parts} in the output")
     assert run.running
-    run.signal(signal.SIGTERM)
-    assert run.wait(10) == 0, run.output
+    run.stop(10)
     assert_readable(run, *parts)
 
 
@@ -63,13 +61,12 @@ def test_sigterm_ends_a_backfill_and_the_next_run_goes_on(
 ) -> None:
     """R2: an index is either being filled or right, and nothing is read twice for nothing."""
     load_shop(connection, 1000)
-    run = deployment.flusso("run")
+    run = deployment.start("run")
     wait_until(lambda: deployment.written() > 200 or not run.running, 60, "some pages")
-    run.signal(signal.SIGTERM)
-    assert run.wait(30) == 0, run.output
+    run.stop()
     assert_readable(run)
     before = deployment.written()
-    again = deployment.flusso("run", "--once")
+    again = deployment.start("run", "--once")
     assert again.wait(120) == 0, again.output
     assert deployment.differences(connection) == 0
     total = sum(result.checked for result in deployment.compare(connection).values())
@@ -78,7 +75,7 @@ def test_sigterm_ends_a_backfill_and_the_next_run_goes_on(
 
 def test_a_second_signal_ends_it_at_once(connection: Connection, deployment: Deployment) -> None:
     load_shop(connection, 50)
-    run = deployment.flusso("run", DATABASE_URL=f"postgresql://a@127.0.0.1:{closed_port()}/b")
+    run = deployment.start("run", DATABASE_URL=f"postgresql://a@127.0.0.1:{closed_port()}/b")
     wait_until(lambda: "trying again" in run.output, 30, "it waits")
     run.signal(signal.SIGTERM)
     run.signal(signal.SIGTERM)
@@ -89,7 +86,7 @@ def test_postgres_is_not_there(deployment: Deployment) -> None:
     """R1."""
     port = closed_port()
     url = f"postgresql://someone:hidden-word@127.0.0.1:{port}/shop"
-    run = deployment.flusso("run", DATABASE_URL=url)
+    run = deployment.start("run", DATABASE_URL=url)
     assert_waits(run, f"127.0.0.1:{port}", "refused", "trying again")
     assert "hidden-word" not in run.output
 
@@ -97,14 +94,14 @@ def test_postgres_is_not_there(deployment: Deployment) -> None:
 def test_the_password_is_wrong(deployment: Deployment) -> None:
     """R4: the message names the user, never the password."""
     url = with_part(deployment.database, r"(//[^:]+):[^@]+@", r"\1:not-the-word@")
-    run = deployment.flusso("run", DATABASE_URL=url)
+    run = deployment.start("run", DATABASE_URL=url)
     assert_fails(run, "password authentication failed", "postgres")
     assert "not-the-word" not in run.output
 
 
 def test_the_database_does_not_exist(deployment: Deployment) -> None:
     url = with_part(deployment.database, r"/test_\w+", "/nowhere")
-    assert_fails(deployment.flusso("run", DATABASE_URL=url), '"nowhere" does not exist')
+    assert_fails(deployment.start("run", DATABASE_URL=url), '"nowhere" does not exist')
 
 
 def test_the_server_has_no_logical_replication(deployment: Deployment) -> None:
@@ -112,7 +109,7 @@ def test_the_server_has_no_logical_replication(deployment: Deployment) -> None:
         url = server.create_database("shop")
         with psycopg.connect(url, autocommit=True) as connection:
             load_shop(connection, 20)
-        run = deployment.flusso("run", DATABASE_URL=url)
+        run = deployment.start("run", DATABASE_URL=url)
         assert_fails(run, "wal_level", "replica", "logical", "restart")
 
 
@@ -120,7 +117,7 @@ def test_a_table_is_missing(connection: Connection, deployment: Deployment) -> N
     """H6, C14: it names the table and the file; the other indexes are filled."""
     load_shop(connection, 20)
     connection.execute("DROP TABLE tags CASCADE")
-    assert_fails(deployment.flusso("run", "--once"), "public.tags", "products.schema.yml")
+    assert_fails(deployment.start("run", "--once"), "public.tags", "products.schema.yml")
     assert deployment.client.indices.exists_alias(name=f"{deployment.prefix}users")
     assert not deployment.client.indices.exists_alias(name=f"{deployment.prefix}products")
 
@@ -128,7 +125,7 @@ def test_a_table_is_missing(connection: Connection, deployment: Deployment) -> N
 def test_a_column_is_missing(connection: Connection, deployment: Deployment) -> None:
     load_shop(connection, 20)
     connection.execute("ALTER TABLE users RENAME COLUMN email TO mail")
-    assert_fails(deployment.flusso("run", "--once"), "email", "users", "users.schema.yml")
+    assert_fails(deployment.start("run", "--once"), "email", "users", "users.schema.yml")
 
 
 def test_a_privilege_is_missing(connection: Connection, deployment: Deployment) -> None:
@@ -144,7 +141,7 @@ def test_a_privilege_is_missing(connection: Connection, deployment: Deployment) 
         ):
             connection.execute(sql.SQL(statement).format(role))
         url = with_part(deployment.database, r"//[^@]+@", f"//{name}:word@")
-        run = deployment.flusso("run", DATABASE_URL=url)
+        run = deployment.start("run", DATABASE_URL=url)
         assert_fails(run, "profiles", "GRANT SELECT", name)
     finally:
         for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
@@ -155,7 +152,7 @@ def test_check_says_each_thing_once(connection: Connection, deployment: Deployme
     """The capture and the builder both miss the table; the user reads of it once."""
     load_shop(connection, 20)
     connection.execute("DROP TABLE profiles CASCADE")
-    run = deployment.flusso("check", "--format", "json")
+    run = deployment.start("check", "--format", "json")
     assert run.wait() == 5, run.output
     assert run.output.count("table public.profiles") == 1, run.output
 
@@ -164,30 +161,22 @@ def test_opensearch_is_not_there(connection: Connection, deployment: Deployment)
     """R1."""
     load_shop(connection, 20)
     port = closed_port()
-    run = deployment.flusso("run", OPENSEARCH_URL=f"http://someone:hidden@127.0.0.1:{port}")
+    run = deployment.start("run", OPENSEARCH_URL=f"http://someone:hidden@127.0.0.1:{port}")
     assert_waits(run, f"127.0.0.1:{port}", "trying again")
     assert "hidden" not in run.output
-
-
-@pytest.fixture
-def own_opensearch() -> Iterator[OpenSearchServer]:
-    """A server that the test may stop."""
-    with OpenSearchServer() as server:
-        yield server
 
 
 def test_opensearch_goes_away_and_comes_back(
     connection: Connection,
     deployment: Deployment,
     own_opensearch: OpenSearchServer,
-    tmp_path: Path,
 ) -> None:
     """R1: down at the start, killed while it runs: the run waits and converges afterwards."""
     load_shop(connection, 100)
     with exact_client(own_opensearch.url) as client:
         deployment.client = client
         own_opensearch.stop()
-        run = deployment.flusso("run", OPENSEARCH_URL=own_opensearch.url)
+        run = deployment.start("run", OPENSEARCH_URL=own_opensearch.url)
         wait_until(lambda: "trying again" in run.output, 30, "it waits")
         own_opensearch.start()
         wait_until(lambda: deployment.served() or not run.running, 90, "served")
@@ -197,7 +186,6 @@ def test_opensearch_goes_away_and_comes_back(
         wait_until(
             lambda: deployment.differences(connection) == 0 or not run.running, 90, "caught up"
         )
-        run.signal(signal.SIGTERM)
-        assert run.wait(30) == 0, run.output
+        run.stop()
         assert_readable(run)
         assert deployment.differences(connection) == 0

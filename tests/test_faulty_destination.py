@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,8 @@ from flusso_sandbox.compare import exact_client
 from flusso_sandbox.endpoints import OpenSearchEndpoint
 from flusso_sandbox.fault_proxy import Fault, FaultProxy, Outcome
 
-from .shop_deployment import Connection, Deployment, Flusso, load_shop, wait_until
+from .processes import Flusso, wait_until
+from .shop_deployment import Connection, Deployment, load_shop
 from .shop_writer import TRANSACTIONS, writing
 
 pytestmark = pytest.mark.integration
@@ -82,8 +82,7 @@ def converge(
         90,
         "the indexes are right",
     )
-    running.signal(signal.SIGTERM)
-    assert running.wait(30) == 0, running.output
+    running.stop()
     for index, result in deployment.compare(connection).items():
         assert result.checked > 50
         assert result.differences == 0, f"{index}: {result}"
@@ -99,7 +98,7 @@ def test_a_storm_of_faults_while_filling_and_following_loses_nothing(
     load_shop(connection, 400)
     proxy.choose = Storm(seed=4, share=0.25)
     with writing(deployment.database, random.Random(5), rate=60) as writer:
-        running = deployment.flusso("run", OPENSEARCH_URL=proxy.url)
+        running = deployment.start("run", OPENSEARCH_URL=proxy.url)
         wait_until(
             lambda: all(proxy.happened[fault] for fault in FAULTS) or not running.running,
             120,
@@ -124,7 +123,7 @@ def test_a_request_that_arrives_after_newer_ones_changes_nothing(
     proxy = withholding_proxy
     hasten(deployment.folder)
     load_shop(connection, 50)
-    running = deployment.flusso("run", OPENSEARCH_URL=proxy.url)
+    running = deployment.start("run", OPENSEARCH_URL=proxy.url)
     wait_until(lambda: deployment.served() or not running.running, 120, "served")
     first = threading.Event()
 
@@ -147,13 +146,6 @@ def test_a_request_that_arrives_after_newer_ones_changes_nothing(
     assert running.running, running.output
 
 
-@pytest.fixture
-def own_server() -> Iterator[OpenSearchServer]:
-    """A server that the test may kill."""
-    with OpenSearchServer() as server:
-        yield server
-
-
 def kill_and_restart(server: OpenSearchServer, every: float, ending: float) -> Callable[[], None]:
     """What a thread does that kills a server again and again."""
 
@@ -170,21 +162,21 @@ def kill_and_restart(server: OpenSearchServer, every: float, ending: float) -> C
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_minutes_of_faults_and_of_a_server_that_dies_lose_nothing(
-    connection: Connection, deployment: Deployment, own_server: OpenSearchServer, seed: int
+    connection: Connection, deployment: Deployment, own_opensearch: OpenSearchServer, seed: int
 ) -> None:
     """D2, R1, R2."""
     hasten(deployment.folder)
     load_shop(connection, 1500)
     ending = time.monotonic() + 180
     with (
-        FaultProxy(own_server.url, late_seconds=LATE) as proxy,
-        exact_client(own_server.url) as deployment.client,
+        FaultProxy(own_opensearch.url, late_seconds=LATE) as proxy,
+        exact_client(own_opensearch.url) as deployment.client,
     ):
         proxy.choose = Storm(seed=seed, share=0.2)
-        killer = threading.Thread(target=kill_and_restart(own_server, 40, ending))
+        killer = threading.Thread(target=kill_and_restart(own_opensearch, 40, ending))
         with writing(deployment.database, random.Random(seed), rate=60) as writer:
             killer.start()
-            running = deployment.flusso("run", OPENSEARCH_URL=proxy.url)
+            running = deployment.start("run", OPENSEARCH_URL=proxy.url)
             wait_until(lambda: not killer.is_alive() or not running.running, 400, "kills are over")
             killer.join()
             assert writer.done[TRANSACTIONS] > 1000

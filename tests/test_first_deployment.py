@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from flusso_core.cli import ExitCode
 
-if TYPE_CHECKING:
-    from .shop_deployment import Connection
+from .processes import Workplace
+from .shop_deployment import Connection
 
 TABLES = """
 CREATE SCHEMA "Sales";
@@ -93,49 +89,30 @@ ADA = {
 }
 
 
-@dataclass
-class Newcomer:
-    """Someone with a database and an empty folder."""
-
-    folder: Path
-    url: str
-
-    def flusso(self, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("FLUSSO_")}
-        return subprocess.run(
-            [sys.executable, "-c", "from flusso_core.cli import main; main()", *args],
-            cwd=self.folder,
-            env={**kept, "DATABASE_URL": self.url, **environ},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-
 @pytest.fixture
-def newcomer(tmp_path: Path, postgres_database: str, connection: Connection) -> Newcomer:
+def newcomer(tmp_path: Path, postgres_database: str, connection: Connection) -> Workplace:
+    """Someone with a database and an empty folder."""
     connection.execute(TABLES)
-    return Newcomer(tmp_path, postgres_database)
+    return Workplace(tmp_path, {"DATABASE_URL": postgres_database})
 
 
 @pytest.mark.integration
-def test_what_init_writes_passes_the_check_and_fills_an_index(newcomer: Newcomer) -> None:
-    done = newcomer.flusso("init", "customers")
+def test_what_init_writes_passes_the_check_and_fills_an_index(newcomer: Workplace) -> None:
+    done = newcomer.run("init", "customers")
     assert done.returncode == ExitCode.OK, done.stderr
     assert "flusso.toml and customers.schema.yml are written" in done.stderr
-    assert newcomer.url not in (newcomer.folder / "flusso.toml").read_text()
+    assert newcomer.environment["DATABASE_URL"] not in (newcomer.folder / "flusso.toml").read_text()
     schema = (newcomer.folder / "customers.schema.yml").read_text()
     assert "# - text: password_hash" in schema
     assert "#   postgres: [point]" in schema
 
-    checked = newcomer.flusso("check", "--format", "json")
+    checked = newcomer.run("check", "--format", "json")
     assert checked.returncode == ExitCode.OK, checked.stdout + checked.stderr
 
-    sampled = newcomer.flusso("sample", "customers", "1", "--format", "json")
+    sampled = newcomer.run("sample", "customers", "1", "--format", "json")
     assert json.loads(sampled.stdout)["documents"] == [{"id": "1", "document": ADA}]
 
-    run = newcomer.flusso("run", "--once")
+    run = newcomer.run("run", "--once")
     assert run.returncode == ExitCode.OK, run.stderr
     lines: list[Any] = [json.loads(line) for line in run.stdout.splitlines()]
     written = {line["id"]: line["document"] for line in lines}
@@ -145,41 +122,41 @@ def test_what_init_writes_passes_the_check_and_fills_an_index(newcomer: Newcomer
 
 
 @pytest.mark.integration
-def test_init_never_overwrites(newcomer: Newcomer) -> None:
+def test_init_never_overwrites(newcomer: Workplace) -> None:
     (newcomer.folder / "customers.schema.yml").write_text("mine")
-    done = newcomer.flusso("init", "customers")
+    done = newcomer.run("init", "customers")
     assert done.returncode == ExitCode.FAILURE
     assert "customers.schema.yml is there already" in done.stderr
     assert not (newcomer.folder / "flusso.toml").exists()
     (newcomer.folder / "flusso.toml").write_text("mine too")
-    done = newcomer.flusso("init", "tags")
+    done = newcomer.run("init", "tags")
     assert done.returncode == ExitCode.FAILURE
     assert "flusso.toml is there already" in done.stderr
     assert sorted(path.read_text() for path in newcomer.folder.iterdir()) == ["mine", "mine too"]
 
 
 @pytest.mark.integration
-def test_init_takes_any_table_that_has_a_key(newcomer: Newcomer) -> None:
+def test_init_takes_any_table_that_has_a_key(newcomer: Workplace) -> None:
     """Another schema, odd names, composite keys; what cannot be is told."""
     for table, index in (("Sales.Orders", "orders"), ("public.pairs", "pairs"), ("notes", "notes")):
         folder = newcomer.folder / index
         config = folder / "flusso.toml"
-        done = newcomer.flusso("init", table, "--config", str(config))
+        done = newcomer.run("init", table, "--config", str(config))
         assert done.returncode == ExitCode.OK, done.stderr
-        checked = newcomer.flusso("check", "--config", str(config))
+        checked = newcomer.run("check", "--config", str(config))
         assert checked.returncode == ExitCode.OK, checked.stdout + checked.stderr
     for table, complaint in (
         ("custmers", "there is no table custmers that this role may read. Did you mean customers?"),
         ("loose", "public.loose has no primary key"),
     ):
-        done = newcomer.flusso("init", table, "--config", "new.toml")
+        done = newcomer.run("init", table, "--config", "new.toml")
         assert done.returncode == ExitCode.USAGE
         assert complaint in " ".join(done.stderr.split())
 
 
 @pytest.mark.integration
-def test_init_names_the_variable_that_is_not_set(newcomer: Newcomer) -> None:
-    done = newcomer.flusso("init", "customers", "--connection-variable", "NOT_SET")
+def test_init_names_the_variable_that_is_not_set(newcomer: Workplace) -> None:
+    done = newcomer.run("init", "customers", "--connection-variable", "NOT_SET")
     assert done.returncode == ExitCode.INVALID_CONFIG
     assert "NOT_SET" in done.stderr
     assert list(newcomer.folder.iterdir()) == []
@@ -218,13 +195,13 @@ PGSYNC = {
 
 
 @pytest.mark.integration
-def test_a_pgsync_schema_becomes_the_same_documents(newcomer: Newcomer) -> None:
+def test_a_pgsync_schema_becomes_the_same_documents(newcomer: Workplace) -> None:
     (newcomer.folder / "schema.json").write_text(json.dumps([PGSYNC]))
-    done = newcomer.flusso("migrate", "pgsync", "schema.json", "--format", "json")
+    done = newcomer.run("migrate", "pgsync", "schema.json", "--format", "json")
     assert done.returncode == ExitCode.OK, done.stderr
     [near] = json.loads(done.stdout)["unmatched"]
     assert near["path"] == "$[0].nodes.children[2].relationship.variant"
-    sampled = newcomer.flusso(
+    sampled = newcomer.run(
         "sample", "customers", "1", "--format", "json", OPENSEARCH_URL="http://127.0.0.1:9"
     )
     assert sampled.returncode == ExitCode.OK, sampled.stderr

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from .shop_deployment import Connection, wait_until
+from .processes import wait_until
+from .shop_deployment import Connection
 from .small_deployment import SmallDeployment
 
 pytestmark = pytest.mark.integration
@@ -21,7 +22,7 @@ PAIRS = 25
 REST_SECONDS = 0.1
 """Between two changes: a lone one is meant, with nothing else under way."""
 
-REFRESH_SECONDS = 5.0
+REFRESH_SECONDS = 5
 
 BUILD = "SELECT id::text, json_build_object('name', name)::text FROM items WHERE id = ANY(%s)"
 """A document as one query, such as flusso's own."""
@@ -74,6 +75,7 @@ def items(connection: Connection, small: SmallDeployment) -> Items:
     connection.execute(
         "INSERT INTO items SELECT n, 'old ' || n FROM generate_series(1, %s) n", [ROWS]
     )
+    small.configure(sink=f'refresh_interval = "{REFRESH_SECONDS}s"')
     small.start("run")
     wait_until(lambda: small.count() == ROWS, 60, "the index is filled")
     return Items(connection, small)

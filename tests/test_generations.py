@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from .shop_deployment import Connection, wait_until
-from .small_deployment import CONFIG, SmallDeployment
+from .processes import wait_until
+from .shop_deployment import Connection
+from .small_deployment import SmallDeployment
 
 pytestmark = pytest.mark.integration
 
@@ -64,7 +65,7 @@ def test_another_number_of_shards_makes_another_generation(
     connection.execute("INSERT INTO items SELECT n, 'a' FROM generate_series(1, 300) n")
     assert small.start("run", "--once").wait() == 0
     assert list(generations(small)) == [(1, "current")]
-    small.configure(CONFIG.replace("number_of_replicas = 0", "number_of_shards = 2"))
+    small.configure(sink="number_of_shards = 2")
     running = small.start("run", "--once")
     found: set[int] = set()
     while running.running:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -20,7 +19,7 @@ from flusso_sandbox.endpoints import OpenSearchEndpoint
 from flusso_sandbox.fault_proxy import Fault, FaultProxy, Outcome
 
 from .shop_deployment import Connection
-from .small_deployment import CONFIG, SCHEMA, TABLE
+from .small_deployment import SmallDeployment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -83,25 +82,16 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_database: str) -> Path:
-    (tmp_path / "flusso.toml").write_text(CONFIG + HASTY)
-    (tmp_path / "items.schema.yml").write_text(SCHEMA)
-    monkeypatch.setenv("DATABASE_URL", postgres_database)
-    return tmp_path
-
-
 def test_handles_and_tasks_are_flat_over_many_lost_connections(
     connection: Connection,
-    folder: Path,
+    small: SmallDeployment,
     opensearch_server: OpenSearchEndpoint,
-    opensearch_prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """R3, R1: each time all connections to the source end and a request to the sink is reset."""
-    connection.execute(TABLE)
-    slot = opensearch_prefix.replace("-", "_")
-    overrides = Overrides(prefix=opensearch_prefix, source={"slot": slot, "publication": slot})
+    small.configure(general=HASTY)
+    slot = small.environment["FLUSSO_SLOT"]
+    overrides = Overrides(prefix=small.prefix, source={"slot": slot, "publication": slot})
     landed, fault = Landed(), OneFault()
     ended = 0
 
@@ -117,7 +107,7 @@ def test_handles_and_tasks_are_flat_over_many_lost_connections(
 
     async def main() -> None:
         engine = assemble(
-            load_deployment(folder / "flusso.toml"), overrides=overrides, observer=landed
+            load_deployment(small.folder / "flusso.toml"), overrides=overrides, observer=landed
         )
         running = asyncio.create_task(engine.run())
         for number in range(5):
@@ -136,6 +126,7 @@ def test_handles_and_tasks_are_flat_over_many_lost_connections(
 
     with FaultProxy(opensearch_server.url) as proxy:
         proxy.choose = fault
+        monkeypatch.setenv("DATABASE_URL", small.environment["DATABASE_URL"])
         monkeypatch.setenv("OPENSEARCH_URL", proxy.url)
         asyncio.run(main())
         assert sum(proxy.happened[one] for one in FAULTS) == 5 + TIMES

@@ -7,9 +7,8 @@ import signal
 
 import pytest
 
-from flusso_sandbox.compare import compare, expected_documents, index_documents
-
-from .shop_deployment import SHOP, Connection, Deployment, load_shop, wait_until
+from .processes import wait_until
+from .shop_deployment import Connection, Deployment, load_shop
 from .shop_writer import TRANSACTIONS, ShopWriter, writing
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -17,44 +16,36 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 USERS = 200
 
 
-def differences(connection: Connection, deployment: Deployment, index: str) -> int:
-    """How many documents of one index are not right."""
-    alias = f"{deployment.prefix}{index}"
-    deployment.client.indices.refresh(index=alias)
-    query = (SHOP / f"expected/{index}.sql").read_text(encoding="utf-8")
-    found = index_documents(deployment.client, alias)
-    return compare(expected_documents(connection, query), found).differences
-
-
 def test_a_column_that_goes_stops_its_index_and_no_other(
     connection: Connection, deployment: Deployment
 ) -> None:
     """C14: the others follow; put right, the next start fills what was missed."""
     load_shop(connection, USERS)
-    running = deployment.flusso("run")
+    running = deployment.start("run")
     wait_until(lambda: deployment.served() or not running.running, 90, "served")
     connection.execute("ALTER TABLE products RENAME COLUMN warranty_months TO warranty")
     connection.execute("UPDATE products SET name = name || '!' WHERE id % 3 = 0")
     connection.execute("UPDATE users SET nickname = 'changed behind it' WHERE id % 3 = 0")
     wait_until(lambda: "index products is stopped" in running.output, 30, "it says so")
-    wait_until(lambda: differences(connection, deployment, "users") == 0, 30, "users follow")
+    wait_until(
+        lambda: deployment.compare_index(connection, "users").differences == 0, 30, "users follow"
+    )
     assert running.running, running.output
     assert "products.schema.yml" in running.output
     assert "warranty_months" in running.output
-    running.signal(signal.SIGTERM)
-    assert running.wait() == 0, running.output
-    job = deployment.flusso("run", "--once")
+    running.stop()
+    job = deployment.start("run", "--once")
     assert job.wait() == 1, job.output
     assert "warranty_months" in job.output
     connection.execute("ALTER TABLE products RENAME COLUMN warranty TO warranty_months")
-    job = deployment.flusso("run", "--once")
+    job = deployment.start("run", "--once")
     assert job.wait() == 0, job.output
     assert deployment.differences(connection) == 0, job.output
 
 
 def kill_after(deployment: Deployment, writer: ShopWriter, transactions: int) -> None:
     """Start flusso, and kill it so many transactions after its indexes are served."""
-    running = deployment.flusso("run")
+    running = deployment.start("run")
     wait_until(lambda: deployment.served() or not running.running, 90, "served")
     assert running.running, running.output
     enough = writer.done[TRANSACTIONS] + transactions
@@ -74,7 +65,7 @@ def test_a_queue_on_disk_survives_kills_under_writes(
         for further in (1, 60, 120):
             kill_after(deployment, writer, further)
     ShopWriter(connection, random.Random(3)).run(20)
-    job = deployment.flusso("run", "--once")
+    job = deployment.start("run", "--once")
     assert job.wait() == 0, job.output
     assert (deployment.folder / "queue/search.queue").exists()
     assert deployment.differences(connection) == 0, job.output

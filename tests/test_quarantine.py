@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from opensearchpy import OpenSearch, TransportError
+from opensearchpy import TransportError
 
-from flusso_sandbox.compare import exact_client
-from flusso_sandbox.endpoints import OpenSearchEndpoint
-
-from .shop_deployment import FLUSSO, Connection, Flusso, control, wait_until
+from .processes import control, wait_until
+from .shop_deployment import Connection
+from .small_deployment import Deploy, SmallDeployment
 
 pytestmark = pytest.mark.integration
 
-CONFIG = """
-on_error = "skip"
-
-[source]
-type = "postgres"
-connection_url = { env = "DATABASE_URL" }
-
-[sinks.search]
-type = "opensearch"
-url = { env = "OPENSEARCH_URL" }
-number_of_replicas = 0
-
-[[index]]
-name = "hosts"
-schema = "hosts.schema.yml"
-"""
 SCHEMA = """
 version: 1
 table: hosts
@@ -51,46 +31,38 @@ NONE: dict[str, Any] = {"landed": [], "refused": [], "left": [], "absent": []}
 class Hosts:
     """A deployment that follows a table; its sink refuses addresses that are none."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], client: OpenSearch) -> None:
-        self._client = client
-        self._folder = folder
-        self._environment = environment
+    def __init__(self, small: SmallDeployment) -> None:
+        self._client = small.client
+        self._alias = small.alias
+        self._quarantine = f"{small.prefix}flusso_quarantine"
+        self._variables = control()
+        self._small = small
         self.start()
 
     def start(self) -> None:
         """Follow the table, in a process of its own."""
-        self.running = Flusso("run", folder=self._folder, environment=self._environment)
+        self.running = self._small.start("run", **self._variables)
 
     def flusso(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """What a command prints."""
-        return subprocess.run(
-            [str(FLUSSO), *arguments],
-            cwd=self._folder,
-            env={"PATH": "/usr/bin:/bin", **self._environment},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    @property
-    def _index(self) -> str:
-        return f"{self._environment['FLUSSO_INDEX_PREFIX']}hosts"
+        return self._small.run(*arguments, **self._variables)
 
     def tolerate(self) -> None:
-        """Have the index take what is no address."""
+        """Have the index take what is no address, as soon as it serves."""
+        wait_until(lambda: self._small.count() >= 0, 60, "it serves")
         lax = {"properties": {"address": {"type": "ip", "ignore_malformed": True}}}
-        self._client.indices.put_mapping(index=self._index, body=lax)
+        self._client.indices.put_mapping(index=self._alias, body=lax)
 
     def source(self, identity: str) -> object:
         """A document as it was written."""
-        return self._client.get(index=self._index, id=identity)["_source"]
+        return self._client.get(index=self._alias, id=identity)["_source"]
 
     def count(self) -> int:
         """How many documents the quarantine has, asked without flusso; -1: it is being made."""
-        index = f"{self._environment['FLUSSO_INDEX_PREFIX']}flusso_quarantine"
         try:
-            answer = self._client.count(index=index, params={"ignore_unavailable": "true"})
+            answer = self._client.count(
+                index=self._quarantine, params={"ignore_unavailable": "true"}
+            )
         except TransportError:
             return -1
         return int(answer["count"])
@@ -106,33 +78,12 @@ class Hosts:
 
 
 @pytest.fixture
-def hosts(
-    connection: Connection,
-    postgres_database: str,
-    opensearch_server: OpenSearchEndpoint,
-    opensearch_prefix: str,
-    tmp_path: Path,
-) -> Iterator[Hosts]:
+def hosts(connection: Connection, deploy: Deploy) -> Hosts:
     connection.execute("CREATE TABLE hosts (id text PRIMARY KEY, address text)")
     connection.execute("INSERT INTO hosts VALUES ('a', '10.0.0.1'), ('b', 'nowhere')")
-    (tmp_path / "hosts.schema.yml").write_text(SCHEMA)
-    (tmp_path / "flusso.toml").write_text(CONFIG)
-    slot = opensearch_prefix.replace("-", "_")
-    environment = {
-        "DATABASE_URL": postgres_database,
-        "OPENSEARCH_URL": opensearch_server.url,
-        "FLUSSO_INDEX_PREFIX": opensearch_prefix,
-        "FLUSSO_SLOT": slot,
-        "FLUSSO_PUBLICATION": slot,
-        **control(),
-    }
-    with exact_client(opensearch_server.url) as client:
-        hosts = Hosts(tmp_path, environment, client)
-        try:
-            yield hosts
-        finally:
-            hosts.running.kill()
-            print(hosts.running.output)  # noqa: T201
+    small = deploy("hosts", SCHEMA)
+    small.configure(general='on_error = "skip"')
+    return Hosts(small)
 
 
 def test_a_refused_document_is_kept_shown_and_leaves_when_its_row_is_mended(
@@ -160,8 +111,7 @@ def test_a_refused_document_is_kept_shown_and_leaves_when_its_row_is_mended(
     assert hosts.flusso("quarantine", "drop", "hosts").returncode == 2
     assert hosts.flusso("quarantine", "drop", "hosts", "--all").returncode == 0
     assert hosts.kept() == []
-    hosts.running.signal(signal.SIGTERM)
-    assert hosts.running.wait(30) == 0
+    hosts.running.stop()
 
 
 def test_a_refused_document_is_replayed_when_its_cause_is_mended(hosts: Hosts) -> None:
@@ -172,8 +122,7 @@ def test_a_refused_document_is_replayed_when_its_cause_is_mended(hosts: Hosts) -
         return done.returncode, json.loads(done.stdout or "{}")
 
     wait_until(lambda: hosts.count() == 1, 90, "it is refused")
-    hosts.running.signal(signal.SIGTERM)
-    assert hosts.running.wait(30) == 0
+    hosts.running.stop()
     code, answer = replay("b", "x")
     assert (code, answer["landed"], answer["absent"]) == (1, [], ["x"])
     assert [(one["id"], one["attempts"]) for one in answer["refused"]] == [("b", 2)]
@@ -183,5 +132,4 @@ def test_a_refused_document_is_replayed_when_its_cause_is_mended(hosts: Hosts) -
     wait_until(lambda: replay("--all") == (0, {**answer, **NONE, "landed": [B]}), 30, "it lands")
     assert (hosts.kept(), hosts.source("b")) == ([], {"address": "nowhere"})
     assert replay("--all") == (0, {**answer, **NONE})
-    hosts.running.signal(signal.SIGTERM)
-    assert hosts.running.wait(30) == 0
+    hosts.running.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from opensearchpy import OpenSearch
 
 from flusso_sandbox.compare import exact_client
 
-from .shop_deployment import Connection, Deployment, Flusso, control, load_shop, wait_until
+from .processes import Flusso, control, wait_until
+from .shop_deployment import Connection, Deployment, load_shop
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -86,7 +86,7 @@ class Searcher:
 
 def outcome(deployment: Deployment, *arguments: str, **environment: str) -> dict[str, Any]:
     """What a command says that has to succeed: where the index stands at the sink."""
-    done = deployment.flusso(*arguments, "--format", "json", "-qq", **environment)
+    done = deployment.start(*arguments, "--format", "json", "-qq", **environment)
     assert done.wait(120) == 0, done.output
     told = json.loads(done.output)
     assert told["done"]
@@ -112,7 +112,7 @@ def test_a_search_never_sees_less_while_an_index_is_filled_anew(
     """D4: by the run that answers; then back to what was kept, and on from there."""
     load_shop(connection, USERS)
     environment = control()
-    running = deployment.flusso("run", **environment)
+    running = deployment.start("run", **environment)
     wait_until(lambda: deployment.served() or not running.running, 90, "served")
     alias = f"{deployment.prefix}users"
     with (
@@ -133,9 +133,8 @@ def test_a_search_never_sees_less_while_an_index_is_filled_anew(
     state = outcome(deployment, "rollback", "users", "--drop-current", **environment)
     assert (state["generation"], state["kept"]) == (3, [])
     assert generations(deployment) == [3]
-    running.signal(signal.SIGTERM)
-    assert running.wait() == 0, running.output
-    job = deployment.flusso("run", "--once")
+    running.stop()
+    job = deployment.start("run", "--once")
     assert job.wait() == 0, job.output
     assert deployment.differences(connection) == 0
 
@@ -144,15 +143,15 @@ def test_a_reindex_that_is_killed_goes_on(connection: Connection, deployment: De
     """D4, R2: without a run that answers, and at several steps; it can be given up, too."""
     load_shop(connection, USERS)
     environment = control()
-    job = deployment.flusso("run", "--once")
+    job = deployment.start("run", "--once")
     assert job.wait() == 0, job.output
     for step in ("nobody listens", "filling", "is filled"):
         connection.execute("UPDATE users SET name = name || %s WHERE id %% 5 = 0", (step,))
-        kill_at(step, deployment.flusso("reindex", "users", **environment))
-    given_up = deployment.flusso("rollback", "users", **environment)
+        kill_at(step, deployment.start("reindex", "users", **environment))
+    given_up = deployment.start("rollback", "users", **environment)
     given_up.wait(120)
     state = outcome(deployment, "reindex", "users", **environment)
     assert generations(deployment) == [state["generation"]]
-    job = deployment.flusso("run", "--once")
+    job = deployment.start("run", "--once")
     assert job.wait() == 0, job.output
     assert deployment.differences(connection) == 0, job.output

@@ -5,35 +5,23 @@ from __future__ import annotations
 import json
 import random
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import psycopg
 import pytest
 from ruamel.yaml import YAML
 
+from .shop_deployment import INDEXES, SHOP, Connection, load_shop
 from .shop_happenings import HAPPENINGS
 from .shop_writer import TRANSACTIONS, ShopWriter
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-SHOP = Path(__file__).parent.parent / "examples" / "shop"
-INDEXES = ("users", "products", "orders")
 TO_MANY = ("has_many", "many_to_many")
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 Documents = dict[str, dict[str, str]]
 
 
 def read(name: str) -> bytes:
     return (SHOP / name).read_bytes()
-
-
-def load(connection: Connection, users: int) -> None:
-    connection.execute(read("sql/tables.sql"))
-    connection.execute("SELECT set_config('shop.users', %s, false)", [str(users)])
-    connection.execute(read("sql/seed.sql"))
 
 
 def expected(connection: Connection) -> Documents:
@@ -59,14 +47,8 @@ def changed(before: Documents, after: Documents, index: str) -> set[str]:
 
 
 @pytest.fixture
-def connection(postgres_database: str) -> Iterator[Connection]:
-    with psycopg.connect(postgres_database, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
 def shop(connection: Connection) -> Connection:
-    load(connection, 200)
+    load_shop(connection, 200)
     return connection
 
 
@@ -120,7 +102,7 @@ def test_the_expected_documents_do_not_depend_on_the_session(shop: Connection) -
 def test_two_shops_of_one_size_are_equal(shop: Connection) -> None:
     before = expected(shop)
     shop.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    load(shop, 200)
+    load_shop(shop, 200)
     assert expected(shop) == before
 
 
@@ -178,7 +160,7 @@ def test_each_change_touches_what_it_claims(shop: Connection) -> None:
 
 @pytest.mark.integration
 def test_in_the_whole_shop_a_rename_touches_more_than_500_orders(connection: Connection) -> None:
-    load(connection, 20_000)
+    load_shop(connection, 20_000)
     before = expected(connection)
     assert len(before["users"]) > 19_000
     assert len(before["products"]) > 1_700
@@ -195,7 +177,7 @@ def test_the_writer_does_the_same_for_the_same_seed(shop: Connection) -> None:
     first.run(200)
     before = expected(shop)
     shop.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    load(shop, 200)
+    load_shop(shop, 200)
     second = ShopWriter(shop, random.Random(3))
     second.run(200)
     assert second.done == first.done

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,40 +15,28 @@ from typing import Any
 
 import pytest
 
-from .shop_deployment import Flusso, wait_until
+from .processes import Flusso, Workplace, wait_until
 
 NOTES = Path(__file__).parent.parent / "examples" / "sqlite-notes"
 
 
-class Example:
+class Example(Workplace):
     """A copy of the example in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._started: list[Flusso] = []
+        super().__init__(folder, {})
         for file in NOTES.iterdir():
             if file.suffix in (".py", ".toml", ".yml"):
                 shutil.copy(file, folder)
 
     def write(self, *texts: str) -> None:
         """The README's first command."""
-        subprocess.run([sys.executable, "notes.py", *texts], cwd=self._folder, check=True)
+        subprocess.run([sys.executable, "notes.py", *texts], cwd=self.folder, check=True)
 
     def execute(self, statement: str) -> None:
         """What another program does meanwhile."""
-        with closing(sqlite3.connect(self._folder / "notes.db")) as connection, connection:
+        with closing(sqlite3.connect(self.folder / "notes.db")) as connection, connection:
             connection.execute(statement)
-
-    def flusso(self, *arguments: str) -> Flusso:
-        """The README's second command."""
-        started = Flusso(*arguments, folder=self._folder, environment={})
-        self._started.append(started)
-        return started
-
-    def close(self) -> None:
-        """End what runs."""
-        for one in self._started:
-            one.kill()
 
 
 @pytest.fixture
@@ -79,7 +66,7 @@ def state(running: Flusso) -> dict[str, dict[str, Any]]:
 
 def test_the_readme_shows_what_is_printed(example: Example) -> None:
     example.write()
-    once = example.flusso("run", "--once")
+    once = example.start("run", "--once")
     assert once.wait() == 0, once.output
     (shown,) = re.findall(r"^\{.*\}$", (NOTES / "README.md").read_text("utf-8"), re.MULTILINE)
     told = json.loads(shown)
@@ -93,7 +80,7 @@ def test_the_readme_shows_what_is_printed(example: Example) -> None:
 def test_what_happens_to_the_notes_is_printed(example: Example) -> None:
     """C1, C4, C5, C6."""
     example.write()
-    running = example.flusso("run")
+    running = example.start("run")
     wait_until(lambda: len(state(running)) == 3, 30, "the first notes are printed")
     example.write("Buy milk #shopping")
     wait_until(lambda: "4" in state(running), 30, "the new note is printed")
@@ -110,5 +97,4 @@ def test_what_happens_to_the_notes_is_printed(example: Example) -> None:
         30,
         "the changes are printed",
     )
-    running.signal(signal.SIGTERM)
-    assert running.wait() == 0, running.output
+    running.stop()

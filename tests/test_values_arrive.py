@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from opensearchpy import OpenSearch
 
-from flusso_sandbox.compare import exact_client
-from flusso_sandbox.endpoints import OpenSearchEndpoint
-
-from .shop_deployment import Connection, Flusso, wait_until
+from .processes import wait_until
+from .shop_deployment import Connection
+from .small_deployment import Deploy, SmallDeployment
 from .value_kinds import KINDS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-
-CONFIG = """
-[source]
-type = "postgres"
-connection_url = { env = "DATABASE_URL" }
-
-[sinks.search]
-type = "opensearch"
-url = { env = "OPENSEARCH_URL" }
-number_of_replicas = 0
-
-[[index]]
-name = "things"
-schema = "things.schema.yml"
-"""
 
 Row = Mapping[str, Any]
 rows = st.lists(st.fixed_dictionaries({kind.name: st.none() | kind.values for kind in KINDS}),
@@ -43,14 +25,15 @@ rows = st.lists(st.fixed_dictionaries({kind.name: st.none() | kind.values for ki
 class Things:
     """A table with a column of each kind, and the index that a running flusso fills from it."""
 
-    def __init__(
-        self, connection: Connection, client: OpenSearch, index: str, running: Flusso
-    ) -> None:
+    def __init__(self, connection: Connection, small: SmallDeployment) -> None:
         self._connection = connection
-        self._client = client
-        self._index = index
-        self._running = running
+        self._client = small.client
+        self._index = small.alias
         self._keys = itertools.count(1)
+        self._running = small.start("run")
+        wait_until(
+            lambda: small.count() >= 0 or not self._running.running, 60, "the index is served"
+        )
 
     def insert(self, given: list[Row]) -> dict[str, Row]:
         """Insert rows; each by its key."""
@@ -99,37 +82,12 @@ class Things:
 
 
 @pytest.fixture
-def things(
-    connection: Connection,
-    postgres_database: str,
-    opensearch_server: OpenSearchEndpoint,
-    opensearch_prefix: str,
-    tmp_path: Path,
-) -> Iterator[Things]:
+def things(connection: Connection, deploy: Deploy) -> Things:
     connection.execute("""CREATE TYPE mood AS ENUM ('sad', 'so so', 'ok, "fine"')""")
     columns = ", ".join(f"{kind.name} {kind.column}" for kind in KINDS)
     connection.execute(f"CREATE TABLE things (id bigint PRIMARY KEY, {columns})".encode())
     fields = "".join(f"  - {kind.field}: {kind.name}\n" for kind in KINDS)
-    (tmp_path / "things.schema.yml").write_text(f"version: 1\ntable: things\nfields:\n{fields}")
-    (tmp_path / "flusso.toml").write_text(CONFIG)
-    environment = {
-        "DATABASE_URL": postgres_database,
-        "OPENSEARCH_URL": opensearch_server.url,
-        "FLUSSO_INDEX_PREFIX": opensearch_prefix,
-        "FLUSSO_SLOT": opensearch_prefix.replace("-", "_"),
-        "FLUSSO_PUBLICATION": opensearch_prefix.replace("-", "_"),
-    }
-    running = Flusso("run", folder=tmp_path, environment=environment)
-    index = f"{opensearch_prefix}things"
-    try:
-        with exact_client(opensearch_server.url) as client:
-            wait_until(
-                lambda: client.indices.exists_alias(name=index) or not running.running, 60, "served"
-            )
-            yield Things(connection, client, index, running)
-    finally:
-        running.kill()
-        print(running.output)  # noqa: T201
+    return Things(connection, deploy("things", f"version: 1\ntable: things\nfields:\n{fields}"))
 
 
 def arrive_as_they_are(things: Things, examples: int) -> None:

@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import json
 import random
-import signal
-import socket
-import subprocess
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from opensearchpy import OpenSearch
 
-from flusso_sandbox.compare import exact_client
-from flusso_sandbox.endpoints import OpenSearchEndpoint
-
-from .shop_deployment import FLUSSO, Connection, Deployment, Flusso, load_shop, wait_until
+from .memory_curve import Curve
+from .processes import control, wait_until
+from .shop_deployment import Connection, Deployment, load_shop
 from .shop_writer import TRANSACTIONS, writing
-from .test_memory import Curve
+from .small_deployment import Deploy, SmallDeployment
 
 pytestmark = pytest.mark.integration
 
 MOST = 150 * 1024 * 1024
 """Resident bytes of a comparison, at any moment."""
 
-CONFIG = """
-[source]
-type = "postgres"
-connection_url = { env = "DATABASE_URL" }
-
-[sinks.search]
-type = "opensearch"
-url = { env = "OPENSEARCH_URL" }
-number_of_replicas = 0
-
-[[index]]
-name = "items"
-schema = "items.schema.yml"
-"""
 SCHEMA = """
 version: 1
 table: items
@@ -77,21 +56,15 @@ ANALYZE;
 
 @dataclass
 class Items:
-    """A deployment of one index, its files, and a raw client of its cluster."""
+    """So many items with two parts each, and the deployment of their index."""
 
     rows: int
-    folder: Path
-    environment: dict[str, str]
-    client: OpenSearch
-
-    def start(self, *arguments: str) -> Flusso:
-        """A run of it."""
-        return Flusso("run", *arguments, folder=self.folder, environment=self.environment)
+    small: SmallDeployment
+    private: Mapping[str, str] = field(default_factory=control)
 
     def measured(self, ends: int) -> int:
         """Most resident bytes of a comparison that ends like that."""
-        arguments = ("verify", "items", "--patience", "2")
-        verifying = Flusso(*arguments, folder=self.folder, environment=self.environment)
+        verifying = self.small.start("verify", "items", "--patience", "2")
         curve = Curve(verifying.pid)
         most = 0
         while verifying.running:
@@ -99,24 +72,12 @@ class Items:
                 most = max(most, curve.highest)
             time.sleep(0.05)
         assert verifying.wait() == ends, verifying.output
-        print(f"at most {most >> 20} MB\n{verifying.output[-400:]}")  # noqa: T201
+        print(f"at most {most >> 20} MB")  # noqa: T201
         return most
 
-    def flusso(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """What a command prints."""
-        return subprocess.run(
-            [str(FLUSSO), *arguments],
-            cwd=self.folder,
-            env={"PATH": "/usr/bin:/bin", **self.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def verify(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+    def verify(self, *arguments: str, **environment: str) -> tuple[int, dict[str, Any]]:
         """How it ends, and what it says of the sink."""
-        done = self.flusso("verify", "items", "--format", "json", *arguments)
+        done = self.small.run("verify", "items", "--format", "json", *arguments, **environment)
         print(done.stderr)  # noqa: T201
         answer = json.loads(done.stdout)
         assert (answer["version"], answer["index"]) == (1, "items")
@@ -127,32 +88,18 @@ class Items:
     @property
     def data(self) -> str:
         """The index that searches see."""
-        [name] = self.client.indices.get_alias(name=self.alias)
+        [name] = self.small.client.indices.get_alias(name=self.small.alias)
         return str(name)
-
-    @property
-    def alias(self) -> str:
-        return self.environment["FLUSSO_INDEX_PREFIX"] + "items"
-
-    @cached_property
-    def private(self) -> Sequence[str]:
-        """Flags of a private surface of its own."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        address = ("--private-address", f"127.0.0.1:{port}")
-        return (*address, "--admin-user", "a", "--admin-password", "b")
 
     def written(self) -> Counter[str]:
         """How many documents the index was given, and how many deletions."""
-        indexing = self.client.indices.stats(index=self.data, metric="indexing")
+        indexing = self.small.client.indices.stats(index=self.data, metric="indexing")
         total = indexing["_all"]["primaries"]["indexing"]
         return Counter(index=total["index_total"], delete=total["delete_total"])
 
     def served(self) -> bool:
         """Whether every row can be searched."""
-        if not self.client.indices.exists_alias(name=self.alias):
-            return False
-        return bool(self.client.count(index=self.alias)["count"] == self.rows)
+        return self.small.count() == self.rows
 
     def tamper(self, identity: str, old: str, new: str) -> None:
         """Change one stretch of a document's text, past flusso and every client."""
@@ -170,7 +117,7 @@ class Items:
 
     def _request(self, method: str, path: str, text: str | None = None) -> str:
         request = urllib.request.Request(
-            f"{self.environment['OPENSEARCH_URL']}/{self.data}/{path}",
+            f"{self.small.environment['OPENSEARCH_URL']}/{self.data}/{path}",
             method=method,
             data=None if text is None else text.encode(),
             headers={"content-type": "application/json"},
@@ -181,29 +128,10 @@ class Items:
 
 
 @pytest.fixture
-def items(
-    connection: Connection,
-    postgres_database: str,
-    opensearch_server: OpenSearchEndpoint,
-    opensearch_prefix: str,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> Iterator[Items]:
-    """So many items with two parts each, and the files of a deployment of them."""
+def items(connection: Connection, deploy: Deploy, request: pytest.FixtureRequest) -> Items:
     rows = int(request.param)
     connection.execute(TABLES.format(rows=rows).encode())
-    (tmp_path / "items.schema.yml").write_text(SCHEMA)
-    (tmp_path / "flusso.toml").write_text(CONFIG)
-    slot = opensearch_prefix.replace("-", "_")
-    environment = {
-        "DATABASE_URL": postgres_database,
-        "OPENSEARCH_URL": opensearch_server.url,
-        "FLUSSO_INDEX_PREFIX": opensearch_prefix,
-        "FLUSSO_SLOT": slot,
-        "FLUSSO_PUBLICATION": slot,
-    }
-    with exact_client(opensearch_server.url) as client:
-        yield Items(rows, tmp_path, environment, client)
+    return Items(rows, deploy("items", SCHEMA))
 
 
 def spoil(items: Items) -> dict[str, tuple[str, list[str]]]:
@@ -231,53 +159,49 @@ def test_what_was_changed_behind_its_back_is_found_and_repaired(
     """V4: a 64-bit integer, a decimal's last digit, one nested value. The run that is there builds
     them anew, and where there is none, the command.
     """
-    running = items.start(*items.private)
-    try:
-        wait_until(items.served, 60, "the index is filled")
-        code, clean = items.verify()
-        assert (code, clean["differences"], clean["behind"]) == (0, [], None)
-        assert (clean["expected"], clean["stored"], clean["documents"]) == (2500, 2500, 2500)
-        wrong = spoil(items)
-        code, found = items.verify()
-        assert code == 5
-        named = {one["id"]: (one["kind"], one["paths"]) for one in found["differences"]}
-        assert named == wrong
-        assert {one["verdict"] for one in found["differences"]} == {"drift"}
-        assert [found[kind] for kind in ("missing", "stale", "extra")] == [1, 3, 2]
-        table = items.flusso("verify", "items")
-        assert table.returncode == 5
-        assert "parts[0].name" in table.stdout
-        assert "6 differ; --repair builds anew what differs" in table.stderr
-        built = items.written()
-        code, repaired = items.verify("--repair", *items.private)
-        assert (code, repaired["repaired"], repaired["differences"]) == (0, 6, [])
-        assert items.written() - built == {"index": 4, "delete": 2}
-        spoil(items)
-    finally:
-        running.signal(signal.SIGTERM)
-        assert running.wait(30) == 0
-        print(running.output)  # noqa: T201
+    running = items.small.start("run", **items.private)
+    wait_until(items.served, 60, "the index is filled")
+    code, clean = items.verify()
+    assert (code, clean["differences"], clean["behind"]) == (0, [], None)
+    assert (clean["expected"], clean["stored"], clean["documents"]) == (2500, 2500, 2500)
+    wrong = spoil(items)
+    code, found = items.verify()
+    assert code == 5
+    named = {one["id"]: (one["kind"], one["paths"]) for one in found["differences"]}
+    assert named == wrong
+    assert {one["verdict"] for one in found["differences"]} == {"drift"}
+    assert [found[kind] for kind in ("missing", "stale", "extra")] == [1, 3, 2]
+    table = items.small.run("verify", "items")
+    assert table.returncode == 5
+    assert "parts[0].name" in table.stdout
+    assert "6 differ; --repair builds anew what differs" in table.stderr
+    built = items.written()
+    code, repaired = items.verify("--repair", **items.private)
+    assert (code, repaired["repaired"], repaired["differences"]) == (0, 6, [])
+    assert items.written() - built == {"index": 4, "delete": 2}
+    spoil(items)
+    running.stop()
     connection.execute("UPDATE items SET big = 0 WHERE id = 20")
     code, behind = items.verify("--patience", "2")
     assert (code, behind["undecided"]["behind"]) == (1, 7)
     assert behind["behind"] > 0
-    code, repaired = items.verify("--repair", *items.private)
+    code, repaired = items.verify("--repair", **items.private)
     assert (code, repaired["repaired"], repaired["differences"]) == (0, 6, [])
-    assert items.client.get(index=items.data, id="20")["_source"]["big"] == 0
-    assert items.client.count(index=items.data)["count"] == 2500
+    assert items.small.client.get(index=items.data, id="20")["_source"]["big"] == 0
+    assert items.small.client.count(index=items.data)["count"] == 2500
 
 
 def test_changes_on_their_way_are_no_drift(deployment: Deployment, connection: Connection) -> None:
     """Writers go on while indexes are compared; what nothing explains is found all the same."""
     load_shop(connection, users=40)
-    running = deployment.flusso("run")
+    running = deployment.start("run")
     wait_until(deployment.served, 60, "every index is served")
     with writing(deployment.database, random.Random(7), rate=20) as writer:
-        clean = deployment.flusso("verify", "products")
+        clean = deployment.start("verify", "products")
         assert clean.wait(120) == 0, clean.output
         [name] = deployment.client.indices.get_alias(name=f"{deployment.prefix}users")
         deployment.client.index(index=name, id="no-key", body={})
-        wrong = deployment.flusso("verify", "users")
+        wrong = deployment.start("verify", "users")
         assert wrong.wait(120) == 5, wrong.output
         assert "1 differs; --repair" in wrong.output
     assert writer.done[TRANSACTIONS] > 50
@@ -289,10 +213,10 @@ def test_changes_on_their_way_are_no_drift(deployment: Deployment, connection: C
 @pytest.mark.parametrize("items", [100_000], indirect=True)
 def test_a_large_index_is_compared_in_bounded_memory(items: Items) -> None:
     """R3: as it is, and with all of its documents gone; the figures are printed (`-s`)."""
-    filling = items.start("--backfill-only")
+    filling = items.small.start("run", "--backfill-only")
     assert filling.wait(900) == 0, filling.output
     assert items.measured(0) <= MOST
-    items.client.delete_by_query(
+    items.small.client.delete_by_query(
         index=items.data,
         body={"query": {"match_all": {}}},
         params={"refresh": "true", "request_timeout": 600},
