@@ -48,8 +48,9 @@ OTHER_VERSIONS = (
     ("FLUSSO_TEST_OPENSEARCH_VERSION", "2.19.1", ("flusso-sink-opensearch/tests",)),
 )
 
-# Each worker starts servers of its own; a second Postgres costs little, a second OpenSearch 900 MB.
-WORKERS = {"flusso-source-postgres": "-n2"}
+# Each worker starts servers of its own, an OpenSearch of 900 MB among them, and gets stretches of
+# tests that follow each other: a module with further servers starts them in one worker, as a rule.
+WORKERS = ("-n2", "--dist=worksteal")
 # Where tests that need no server are many, or wait for processes of their own.
 UNIT_WORKERS = {"flusso-core": "-n2"}
 
@@ -151,15 +152,18 @@ def integration(session: nox.Session) -> None:
     sync(session, "test")
     start_reports(session)
     failed: list[str] = []
-    for folder in INTEGRATION:
-        package = folder.split("/", 1)[0]
-        workers = WORKERS.get(package, "-n0")
+    for report, workers, which in (("beside", WORKERS, "not alone"), ("alone", ("-n0",), "alone")):
+        marks = f"integration and not soak and {which}"
         try:
-            run_pytest(session, package, workers, "-m", "integration and not soak", folder)
+            run_pytest(session, report, *workers, "-m", marks, *INTEGRATION)
         except CommandFailed:  # what the others would say is worth the minutes
-            failed.append(folder)
+            failed.append(report)
     if failed:
-        session.error(f"tests failed in {', '.join(failed)}")
+        session.error(f"tests failed; the reports are {', '.join(failed)}")
+    ran = (REPORTS / session.name / "beside.xml").read_text(encoding="utf-8")
+    for folder in INTEGRATION:
+        if f'classname="{folder.replace("/", ".")}.' not in ran:
+            session.error(f"{folder} has lost its tests against real servers")
 
 
 @nox.session
@@ -172,7 +176,7 @@ def versions(session: nox.Session) -> None:
         run_pytest(
             session,
             f"{package}-{version}",
-            WORKERS.get(package, "-n0"),
+            *WORKERS,
             "-m",
             "integration and not soak",
             *folders,

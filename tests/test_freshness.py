@@ -15,7 +15,7 @@ from .processes import wait_until
 from .shop_deployment import Connection
 from .small_deployment import SmallDeployment
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 ROWS = 500
 PAIRS = 25

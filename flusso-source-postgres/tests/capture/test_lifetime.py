@@ -66,6 +66,7 @@ async def test_a_confirmed_position_reaches_the_server_while_streaming(shop: Sho
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stalled", [6, pytest.param(60, marks=pytest.mark.soak)])
 async def test_a_stalled_destination_disconnects_nobody(shop: Shop, stalled: float) -> None:
     """H7: feedback has its own timer; the server gives up after two silent seconds."""
