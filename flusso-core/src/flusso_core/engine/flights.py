@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 
 from flusso_core.engine.ledger import Flight, Ledger, Target
 from flusso_core.engine.retry import Retrier
@@ -31,6 +31,10 @@ _FIRST_GUESS_BYTES = 16 * 1024
 _SMALLEST_SHARE = 100
 """Fewer documents than this are not divided among workers: a round trip costs more."""
 
+_OVERLAP = 2
+"""With so many flights of each generation under way, one being written while another is built, the
+next one waits until it is full or has `_SMALLEST_SHARE` documents. Otherwise a steady stream would
+cost the destination a request for every few documents."""
 
 _REFRESH_SECONDS = 0.5
 """While flushes of an index overlap without end, what they wrote becomes searchable this often."""
@@ -106,6 +110,7 @@ class Flights:
         self._document_bytes = float(_FIRST_GUESS_BYTES)
         self._refreshed: dict[Target, float] = {}
         self._stale: set[Target] = set()
+        self._aloft = 0
         self._work = asyncio.Event()
         self._draining = asyncio.Event()
 
@@ -136,6 +141,7 @@ class Flights:
                 flight = self._take()
                 if flight is None:
                     return
+                stack.enter_context(self._counted())
                 started = self._now()
                 try:
                     documents = await self._build(flight)
@@ -150,9 +156,26 @@ class Flights:
                 self._lost(lost)
 
     async def _wait_for_work(self) -> None:
-        while not (self._ledger.ready() or self._draining.is_set()):
+        while not (self._is_due() or self._draining.is_set()):
             self._work.clear()
             await self._work.wait()
+
+    def _is_due(self) -> bool:
+        """Whether enough waits for one flight more."""
+        ready = self._ledger.ready()
+        if ready >= min(_SMALLEST_SHARE, self.limit):
+            return True
+        return ready > 0 and self._aloft < _OVERLAP * len(self._series)
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        """One more flight is under way until the end."""
+        self._aloft += 1
+        try:
+            yield
+        finally:
+            self._aloft -= 1
+            self._work.set()
 
     def _take(self) -> Flight | None:
         """What is due; `None`: nothing is any more, or nothing more is to begin."""
