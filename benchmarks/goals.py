@@ -211,7 +211,7 @@ GOALS: Sequence[Goal] = (
     ),
     Goal("process memory, everywhere", UpperBound(120), "MB", _peak_memory, digits=0),
     Goal(
-        "flusso's part of the CPU of a backfill",
+        "flusso's part of the CPU of a backfill, from its first page",
         UpperBound(12),
         "%",
         _shop(FILLING, lambda one: None if one.cpu_share is None else one.cpu_share * 100),

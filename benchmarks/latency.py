@@ -23,7 +23,8 @@ from flusso_source_postgres.sql.compiled import compile_index, table_names
 from flusso_source_postgres.statements import SETTINGS, Statements
 
 _EVERY = 0.001
-_STEADY_EVERY = 0.005
+_STEADY_EVERY = 0.02
+"""Seconds between two searches at a steady rate; each takes a processor from what is measured."""
 _SAMPLES_A_SECOND = 20
 """Of the commits at a steady rate, so many are looked for."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from benchmarks.searches import wait_until
+from benchmarks.usage import cpu_seconds
 from benchmarks.worlds import World
 
 STOP_SECONDS = 60.0
@@ -169,6 +170,21 @@ class Peer:
         return self.arguments(values)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a program has said.
+
+    Attributes:
+        text: the line.
+        at: when, in seconds of the monotonic clock.
+        cpu: seconds of CPU that the program had used by then.
+    """
+
+    text: str
+    at: float
+    cpu: float
+
+
 class Running:
     """A program at work; a context manager that stops it at the end.
 
@@ -183,7 +199,7 @@ class Running:
         inherited = {name: text for name, text in os.environ.items() if name[:7] != "FLUSSO_"}
         self.began = time.monotonic()
         self._name = program.name
-        self._lines: list[tuple[float, str]] = []
+        self._lines: list[Line] = []
         self._process = subprocess.Popen(
             command,
             cwd=place.folder,
@@ -208,11 +224,11 @@ class Running:
     @property
     def output(self) -> str:
         """What it has said so far."""
-        return "\n".join(line for _, line in self._lines)
+        return "\n".join(line.text for line in self._lines)
 
-    def said(self, words: str) -> float | None:
-        """When it first said this, in seconds of the monotonic clock."""
-        return next((at for at, line in self._lines if words in line), None)
+    def said(self, words: str) -> Line | None:
+        """The first line with these words."""
+        return next((line for line in self._lines if words in line.text), None)
 
     def wait_until(self, condition: Callable[[], bool], what: str, *, every: float = 0.01) -> None:
         """Return when the condition holds.
@@ -254,4 +270,5 @@ class Running:
         assert self._process.stdout is not None
         with self._process.stdout as output:
             for line in output:
-                self._lines.append((time.monotonic(), line.decode(errors="replace").rstrip()))
+                text = line.decode(errors="replace").rstrip()
+                self._lines.append(Line(text, time.monotonic(), cpu_seconds(self.pid) or 0.0))

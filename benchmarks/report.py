@@ -75,12 +75,16 @@ def filling_table(results: Results) -> Table:
             f"{one.documents_per_second:,.0f}",
             _floor(one.to_floor),
             _NOTHING if one.whole_seconds is None else f"{one.whole_seconds:.1f} s",
+            _NOTHING if one.start_cpu is None else f"{one.start_cpu:.1f} s",
             f"{one.peak_memory / MIB:,.0f} MiB",
         )
         for one in _sorted(results)
         if one.name == FILLING
     ]
-    columns = ("", "documents", "time", "documents/s", "of the floor", "from its start", "memory")
+    columns = (
+        *("", "documents", "time", "documents/s", "of the floor"),
+        *("time from its start", "CPU of its start", "memory"),
+    )
     return Table("Filling empty indexes", columns, rows)
 
 

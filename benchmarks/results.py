@@ -25,11 +25,12 @@ class Round:
             searches find all of it.
         floor_seconds: what the floor took for the same documents just after; `None`: there is
             no floor for it.
-        cpu: used meanwhile; of a program that fills indexes, its start included.
+        cpu: used meanwhile.
         peak_memory: highest resident memory of the program so far, in bytes.
         wal_retained: the most that the database's slots held back meanwhile, in bytes.
         writes: documents that the indexes were given.
         whole_seconds: of a program that fills indexes, from its start.
+        start_cpu: seconds of CPU that such a program had used before its first page.
     """
 
     seconds: float
@@ -39,6 +40,7 @@ class Round:
     wal_retained: int
     writes: int
     whole_seconds: float | None = None
+    start_cpu: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,12 @@ class Measurement:
     def whole_seconds(self) -> float | None:
         """From the start of the program, in the median round."""
         found = [one.whole_seconds for one in self.rounds if one.whole_seconds is not None]
+        return median(found) if found else None
+
+    @property
+    def start_cpu(self) -> float | None:
+        """Seconds of CPU that a program used before its first page, in the median round."""
+        found = [one.start_cpu for one in self.rounds if one.start_cpu is not None]
         return median(found) if found else None
 
     @property

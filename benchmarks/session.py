@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from benchmarks.database import Database, WalWatch
@@ -55,16 +56,18 @@ class Session:
         found = self.searches.documents
         self._wait(lambda: found() == self._world.documents, "the indexes are filled", every=0.02)
         ended = time.monotonic()
-        first = self._running.said(FIRST_PAGE) or self._running.began
-        cpu = self._cpu() - before
+        first = self._running.said(FIRST_PAGE)
+        start_cpu = 0.0 if first is None else first.cpu
+        cpu = self._cpu() - replace(before, program=start_cpu)
         return Round(
-            seconds=ended - first,
+            seconds=ended - (self._running.began if first is None else first.at),
             floor_seconds=None,
             cpu=cpu,
             peak_memory=self._memory.peak,
             wal_retained=self._wal.take(),
             writes=self._settled_writes(),
             whole_seconds=ended - self._running.began,
+            start_cpu=start_cpu,
         )
 
     def follow(self) -> None:

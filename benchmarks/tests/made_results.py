@@ -18,6 +18,7 @@ def a_round(seconds: float = 1.0, floor: float | None = 0.5, writes: int = 1000)
         wal_retained=2 * MIB,
         writes=writes,
         whole_seconds=seconds + 1,
+        start_cpu=1.5,
     )
 
 
