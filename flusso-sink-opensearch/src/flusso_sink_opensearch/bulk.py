@@ -42,32 +42,36 @@ class BulkTarget:
         rest = f'{{"_index":{_quote(alias)},"version_type":"external","version":'
         return cls(index=f'{{"index":{rest}'.encode(), delete=f'{{"delete":{rest}'.encode())
 
-    def lines(self, document: Document) -> bytes:
-        """The document's lines in a bulk request."""
+    def action(self, document: Document) -> bytes:
+        """The document's action line in a bulk request."""
+        beginning = self.delete if document.body is None else self.index
         identity = f'{document.version},"_id":{_quote(document_id_text(document.id.key))}}}}}\n'
-        if document.body is None:
-            return self.delete + identity.encode()
-        return b"".join((self.index, identity.encode(), document.body, b"\n"))
+        return beginning + identity.encode()
 
 
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
-    """Documents, and the lines of each, in one order."""
+    """Documents, and the action line of each, in one order."""
 
     documents: Sequence[Document]
-    lines: Sequence[bytes]
+    actions: Sequence[bytes]
 
     @property
     def body(self) -> bytes:
-        """What is sent."""
-        return b"".join(self.lines)
+        """What is sent, made anew: it takes as much memory as all of the documents."""
+        parts: list[bytes] = []
+        for action, document in zip(self.actions, self.documents, strict=True):
+            parts.append(action)
+            if document.body is not None:
+                parts += (document.body, b"\n")
+        return b"".join(parts)
 
     def halves(self) -> tuple[BulkRequest, BulkRequest]:
         """Two requests for the same, where the server finds this one too large."""
         middle = len(self.documents) // 2
         return (
-            BulkRequest(self.documents[:middle], self.lines[:middle]),
-            BulkRequest(self.documents[middle:], self.lines[middle:]),
+            BulkRequest(self.documents[:middle], self.actions[:middle]),
+            BulkRequest(self.documents[middle:], self.actions[middle:]),
         )
 
 
@@ -83,17 +87,18 @@ def pack(
     A single document over `max_bytes` makes a request alone: only the server knows its own limit.
     """
     start, size = 0, 0
-    lines: list[bytes] = []
+    actions: list[bytes] = []
     for at, document in enumerate(documents):
         index, generation, _ = document.id
-        encoded = targets[index, generation].lines(document)
-        if lines and (size + len(encoded) > max_bytes or len(lines) == max_documents):
-            yield BulkRequest(documents[start:at], lines)
-            start, size, lines = at, 0, []
-        lines.append(encoded)
-        size += len(encoded)
-    if lines:
-        yield BulkRequest(documents[start:], lines)
+        action = targets[index, generation].action(document)
+        more = len(action) + (0 if document.body is None else len(document.body) + 1)
+        if actions and (size + more > max_bytes or len(actions) == max_documents):
+            yield BulkRequest(documents[start:at], actions)
+            start, size, actions = at, 0, []
+        actions.append(action)
+        size += more
+    if actions:
+        yield BulkRequest(documents[start:], actions)
 
 
 class ItemFate(Enum):

@@ -76,11 +76,13 @@ class BulkWriter:
         doing = f"writing {len(request.documents)} documents"
         params = {**self._params, "refresh": "true"} if refresh else self._params
         headers = {"content-type": "application/x-ndjson"}
-        body = request.body
         if self._options.compress:
-            body = await asyncio.to_thread(gzip.compress, body, 1)
             headers["content-encoding"] = "gzip"
         async with self._gate:
+            # Only here, so that what waits does not have its documents in memory twice.
+            body = request.body
+            if self._options.compress:
+                body = await asyncio.to_thread(gzip.compress, body, 1)
             full = self._gate.full
             began = time.monotonic()
             try:
