@@ -260,7 +260,7 @@ In milliseconds. The floor reads the one document, writes it with a refresh, and
 
 ## CPU, memory, WAL
 
-Seconds of CPU while it was measured; of a program that fills indexes, its start included. WAL
+Seconds of CPU while it was measured; filling begins with the first page. WAL
 retained is the most that its slot held back meanwhile.
 
 {usage}
