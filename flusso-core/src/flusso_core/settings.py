@@ -26,8 +26,8 @@ class Bounds:
     """What a lane holds in memory at most.
 
     Attributes:
-        max_documents: built documents.
-        max_bytes: of their bodies; ids that wait take half as much beside that.
+        max_documents: built documents; those that are being sent count twice.
+        max_bytes: of their bodies, likewise; ids that wait take half as much beside that.
         max_dirty: ids of documents that are not yet right at the destination.
     """
 

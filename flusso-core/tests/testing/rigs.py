@@ -113,14 +113,16 @@ class Rig:
     def _most_bytes(self) -> int:
         """Bytes of documents that may be in memory: the bound, and by what it may be exceeded.
 
-        Each flight and each page has an equal share of `max_bytes`. A flight reads on while it
+        Each flight and each page has an equal share of `max_bytes`, and so has the body of each
+        request, which a sink in memory does not make. A flight reads on while it
         holds no more than its share, and a page is read by the usual size of documents, so each
         may be over by one piece: what the builder gives at once, a page or a chunk of a build.
         """
         most = 0
         for sink, build_workers in self._lanes:
             count = build_workers + sink.flushes_in_flight
-            share = min(sink.max_bytes, max(1, self._bounds.max_bytes // count))
+            shares = count + sink.flushes_in_flight
+            share = min(sink.max_bytes, max(1, self._bounds.max_bytes // shares))
             most += min(count, self._bounds.max_documents) * (share + self.tally.largest)
         return most
 

@@ -25,7 +25,7 @@ from flusso_sink_opensearch.concurrency import Concurrency, Gate
 from flusso_sink_opensearch.options import OpenSearchOptions
 
 MOST_IN_FLIGHT = 6
-_FIRST_IN_FLIGHT = 4
+_FIRST_IN_FLIGHT = 3
 
 
 class BulkWriter:

@@ -103,10 +103,12 @@ class Flights:
         self.memory = asyncio.Semaphore(min(self.count, bounds.max_documents))
         self._building = asyncio.Semaphore(build_workers)
         self._flushing = asyncio.Semaphore(capabilities.flushes_in_flight)
+        # What is being sent is there twice: as documents, and in the body of a request.
+        shares = self.count + capabilities.flushes_in_flight
         self._max_documents = min(
-            capabilities.max_documents, max(1, bounds.max_documents // self.count)
+            capabilities.max_documents, max(1, bounds.max_documents // shares)
         )
-        self._max_bytes = min(capabilities.max_bytes, max(1, bounds.max_bytes // self.count))
+        self._max_bytes = min(capabilities.max_bytes, max(1, bounds.max_bytes // shares))
         self._document_bytes = float(_FIRST_GUESS_BYTES)
         self._refreshed: dict[Target, float] = {}
         self._stale: set[Target] = set()
