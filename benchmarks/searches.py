@@ -9,6 +9,9 @@ from typing import Any
 
 from opensearchpy import NotFoundError, OpenSearch, TransportError
 
+_NOT_NOW = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
+"""An index that was just made has no shard yet; a node whose memory is full takes no request."""
+
 PATIENCE = 600.0
 """Seconds that anything may take."""
 
@@ -90,8 +93,8 @@ class Searches:
                 params={"ignore_unavailable": "true", "allow_no_indices": "true"},
             )
         except TransportError as error:
-            if error.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
-                return 0  # an index that was just made; its shard is not there yet
+            if error.status_code in _NOT_NOW:
+                return 0
             raise
         return int(answer["hits"]["total"]["value"])
 

@@ -57,7 +57,7 @@ def big(rows: int) -> World:
             """)
         },
         happenings=(root_rows("pages", rows),),
-        page=64,
+        page=24,
     )
 
 
