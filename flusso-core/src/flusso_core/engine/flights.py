@@ -25,7 +25,7 @@ from flusso_core.model import (
 from flusso_core.observe.observer import FlushStats, Observer
 from flusso_core.settings import Bounds, FailurePolicies, FailurePolicy
 
-_FIRST_GUESS_BYTES = 16 * 1024
+_FIRST_GUESS_BYTES = 64 * 1024
 """Taken for the size of a document until some have been seen: high, so that memory is safe."""
 
 _SMALLEST_SHARE = 100
@@ -109,7 +109,7 @@ class Flights:
             capabilities.max_documents, max(1, bounds.max_documents // shares)
         )
         self._max_bytes = min(capabilities.max_bytes, max(1, bounds.max_bytes // shares))
-        self._document_bytes = float(_FIRST_GUESS_BYTES)
+        self._document_bytes: float | None = None
         self._refreshed: dict[Target, float] = {}
         self._stale: set[Target] = set()
         self._aloft = 0
@@ -119,7 +119,8 @@ class Flights:
     @property
     def limit(self) -> int:
         """Most documents that one flight or page may hold, by count and by their usual size."""
-        return max(1, min(self._max_documents, int(self._max_bytes / self._document_bytes)))
+        usual = _FIRST_GUESS_BYTES if self._document_bytes is None else self._document_bytes
+        return max(1, min(self._max_documents, int(self._max_bytes / usual)))
 
     def wake(self) -> None:
         """There may be documents to take."""
@@ -238,7 +239,9 @@ class Flights:
         """The bytes of the bodies, remembered as the usual size of a document."""
         size = sum(len(body) for _, body in built if body is not None)
         if built:
-            self._document_bytes += (max(1.0, size / len(built)) - self._document_bytes) / 4
+            seen = max(1.0, size / len(built))
+            usual = seen if self._document_bytes is None else self._document_bytes
+            self._document_bytes = usual + (seen - usual) / 4
         return size
 
     async def flush(
