@@ -16,6 +16,10 @@ from benchmarks.servers import Servers
 from benchmarks.usage import Cpu, MemoryWatch, cpu_seconds
 from benchmarks.worlds import Happening, World
 
+_LOOK = 0.05
+"""Seconds between two searches for what is awaited. Each takes a processor from what is measured,
+and the floor has none beside it."""
+
 _SETTLED = 0.3
 """Seconds without another write after which a program is taken to be done."""
 
@@ -54,7 +58,7 @@ class Session:
         self.note("filling")
         before = Cpu(0.0, *self._servers_cpu())
         found = self.searches.documents
-        self._wait(lambda: found() == self._world.documents, "the indexes are filled", every=0.02)
+        self._wait(lambda: found() == self._world.documents, "the indexes are filled")
         ended = time.monotonic()
         first = self._running.said(FIRST_PAGE)
         start_cpu = 0.0 if first is None else first.cpu
@@ -140,8 +144,8 @@ class Session:
             marks=tuple(self._marks),
         )
 
-    def _wait(self, condition: Callable[[], bool], what: str, *, every: float = 0.01) -> None:
-        self._running.wait_until(condition, what, every=every)
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        self._running.wait_until(condition, what, every=_LOOK)
 
     def _cpu(self) -> Cpu:
         return Cpu(cpu_seconds(self._running.pid) or 0.0, *self._servers_cpu())
