@@ -115,7 +115,7 @@ class LateSink(MemorySink):
         for text in list(self._late):
             if any(text in (document.body or b"") for document in documents):
                 self._late.discard(text)
-                self._destination.late.extend(documents)
+                self._destination.delay(documents, self._epoch)
                 raise AppliedLater("a fault of the test")
         return await super().flush(documents, caught_up=caught_up)
 

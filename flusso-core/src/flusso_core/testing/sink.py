@@ -54,7 +54,9 @@ class MemoryDestination:
         writer: the epoch of the run that holds the lease; `None`: nobody does.
         renewed: when it last did, on the loop's clock.
         quarantined: refused documents that were kept.
-        late: documents of requests whose outcome nobody was told, oldest first.
+        makers: (index, generation) to the epoch of the run that made it.
+        late: documents of requests whose outcome nobody was told, oldest first, each with the epoch
+            of the run that sent it.
     """
 
     generations: dict[tuple[str, int], dict[str, _Stored]] = field(
@@ -69,7 +71,8 @@ class MemoryDestination:
     writer: int | None = None
     renewed: float = 0.0
     quarantined: list[Rejection] = field(default_factory=list[Rejection])
-    late: list[Document] = field(default_factory=list[Document])
+    makers: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    late: list[tuple[Document, int]] = field(default_factory=list[tuple[Document, int]])
 
     def search(self, index: str) -> dict[str, bytes]:
         """The documents that searches see, by id."""
@@ -91,15 +94,21 @@ class MemoryDestination:
         if known is None or document.version > known.version:
             stored[document_id_text(key)] = _Stored(document.version, document.body)
 
+    def delay(self, documents: Sequence[Document], epoch: int) -> None:
+        """A request of a run with these is on its way; nobody is told what becomes of it."""
+        self.late += [(document, epoch) for document in documents]
+
     def apply_late(self, count: int | None = None) -> None:
         """Let requests whose outcome is unknown land now: that many documents, or all.
 
-        What belongs to a generation that is gone is lost: nothing creates one by a write.
+        What belongs to a generation that is gone is lost: nothing creates one by a write, and one
+        that a later run has made under the same number is not reached by what was sent before.
         """
         count = len(self.late) if count is None else count
         landing, self.late = self.late[:count], self.late[count:]
-        for document in landing:
-            if (document.id.index, document.id.generation) in self.generations:
+        for document, epoch in landing:
+            where = (document.id.index, document.id.generation)
+            if where in self.generations and self.makers[where] <= epoch:
                 self.apply(document)
 
 
@@ -237,6 +246,7 @@ class MemorySink(Sink):
             there.generations[where] = {}
             there.schemas[where] = mapping.schema_hash
             there.made[where] = self._options
+            there.makers[where] = self._epoch
         self._begun.add(where)
 
     async def resume_generation(self, mapping: IndexMapping, generation: int) -> None:
@@ -265,6 +275,7 @@ class MemorySink(Sink):
             self._destination.generations,
             self._destination.schemas,
             self._destination.made,
+            self._destination.makers,
         ):
             kept.pop(where, None)
 
@@ -332,7 +343,7 @@ class MemorySink(Sink):
             await asyncio.sleep(0)
             return FlushReport(throttled=throttled, rejected=rejected)
         except AppliedLater:
-            self._destination.late.extend(documents)
+            self._destination.delay(documents, self._epoch)
             raise
         finally:
             self._flying -= ids
