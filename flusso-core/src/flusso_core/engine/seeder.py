@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from flusso_core.engine.progress import Progress
 from flusso_core.engine.readers import Readers, Turns
 from flusso_core.engine.retry import Retrier
 from flusso_core.engine.series import Series
-from flusso_core.errors import SinkUnavailable
+from flusso_core.errors import GenerationLost, SinkUnavailable
 from flusso_core.interfaces import Sink
 from flusso_core.model import BuiltDocument, Key, Page, RangeProgress
 from flusso_core.observe.observer import Observer
@@ -194,7 +195,12 @@ class Seeder:
         async with self._held:
             if self._draining:
                 return None
-            page = await self._read_and_write(series, progress, number)
+            try:
+                page = await self._read_and_write(series, progress, number)
+            except GenerationLost as lost:
+                # Whoever waits for the other pages keeps the error, but not this page's documents.
+                traceback.clear_frames(lost.__traceback__)
+                raise
         if page is None:
             return None
         await page.landed
